@@ -1,0 +1,48 @@
+# `make demo` and `make test` do all of their own set-up; everything lives in .venv and runs/, and nothing else is touched.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DEMO := runs/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow check bench clean
+
+help:  ## Show these targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Expected Python 3.11 or newer; received $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(INSTALLED)  ## Train a LeNet on real handwritten digits, test it, look inside it, and read one digit
+	rm -rf $(DEMO)
+	$(BIN)/striate train lenet --data digits28 --out $(DEMO)
+	$(BIN)/striate evaluate $(DEMO)
+	$(BIN)/striate inspect $(DEMO)
+	$(BIN)/striate look $(DEMO)
+	$(BIN)/striate predict $(DEMO) $(DEMO)/look/input.png --top-k 3
+
+test: $(INSTALLED)  ## Run the tests
+	$(BIN)/python -m pytest -n auto
+
+test-slow: $(INSTALLED)  ## Run the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+check: $(INSTALLED)  ## Lint, formatting, types and layering: what CI checks besides the tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_layering.py
+
+bench: $(INSTALLED)  ## Measure accuracy, the training loop and recovery; writes bench/results (keep the machine quiet)
+	$(BIN)/python bench/accuracy.py
+	$(BIN)/python bench/training_loop.py
+	$(BIN)/python bench/kill_and_resume.py
+
+clean:  ## Remove what the other targets made
+	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

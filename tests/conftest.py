@@ -1,0 +1,24 @@
+"""Fixtures for every test: no display, no network, one clean environment."""
+
+import os
+
+import pytest
+import torch
+
+os.environ.setdefault("MPLBACKEND", "agg")
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seed():
+    """Start every test from the same random numbers."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment():
+    """Fail a test that leaks environment variables or the number of threads."""
+    variables, threads = dict(os.environ), torch.get_num_threads()
+    yield
+    changed = {name for name in variables.keys() ^ os.environ.keys() if not name.startswith("PYTEST_")}
+    assert not changed, f"the test leaked {changed}"
+    assert torch.get_num_threads() == threads
