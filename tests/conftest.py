@@ -7,6 +7,9 @@ import torch
 
 os.environ.setdefault("MPLBACKEND", "agg")
 
+# pytest names the running test, and torch.compile its cache.
+_SET_BY_LIBRARIES = ("PYTEST_", "TORCHINDUCTOR_")
+
 
 @pytest.fixture(autouse=True)
 def _fixed_seed():
@@ -19,6 +22,6 @@ def _clean_environment():
     """Fail a test that leaks environment variables or the number of threads."""
     variables, threads = dict(os.environ), torch.get_num_threads()
     yield
-    changed = {name for name in variables.keys() ^ os.environ.keys() if not name.startswith("PYTEST_")}
+    changed = {name for name in variables.keys() ^ os.environ.keys() if not name.startswith(_SET_BY_LIBRARIES)}
     assert not changed, f"the test leaked {changed}"
     assert torch.get_num_threads() == threads
