@@ -1,9 +1,9 @@
 """The documentation runs: doctests of every module, and the blocks of README.md and docs/.
 
-Blocks of one page run from top to bottom and share their names, in a folder of their own. A ``python`` block is executed
-(as a doctest where it holds a prompt), and a ``console`` block's ``$ striate ...`` lines are run as commands that must
-succeed; lines shown below such a command must occur in its output. Other languages, and commands other than striate, are
-not run.
+Blocks of one page run from top to bottom and share their names, in a folder of their own. A ``python`` block is
+executed (as a doctest where it holds a prompt), and a ``console`` block's ``$ striate ...`` lines are run as commands
+that must succeed; lines shown below such a command must occur in its output. Other languages, and commands other than
+striate, are not run.
 """
 
 import doctest

@@ -8,6 +8,8 @@ import pytest
 ROOT = Path(__file__).parents[1] / "striate"
 LAYERS = {
     "errors": 0,
+    "files": 0,
+    "units": 0,
     "geometry": 1,
     "compiler": 2,
     "ops": 3,

@@ -1,10 +1,20 @@
 """The ``striate`` command: each command only parses its arguments, calls the Python API, and prints.
 
-Importing a command's module registers it. What a command needs is imported when it runs, so that ``--help`` answers
-at once.
+Importing a command's module registers it, in the order of ``--help``. What a command needs is imported when it runs, so
+that ``--help`` answers at once.
 """
 
-from striate.cli import models
+# isort: off
+import striate.cli.train
+import striate.cli.evaluate
+import striate.cli.predict
+import striate.cli.inspect
+import striate.cli.look
+import striate.cli.filter
+import striate.cli.models
+import striate.cli.data
+
+# isort: on
 from striate.cli.app import main
 
-__all__ = ["main", "models"]
+__all__ = ["main"]

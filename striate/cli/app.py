@@ -19,8 +19,9 @@ from typer.core import TyperGroup
 from striate.errors import InputError, StriateError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from rich.table import Table
     from typer._click import Context
 
 output = Console(highlight=False)
@@ -143,6 +144,24 @@ def command(help_examples: str) -> Callable[[Callable[..., None]], Callable[...,
         return app.command(name, epilog=epilog, no_args_is_help=name not in {"models"})(function)
 
     return register
+
+
+def table(*headings: str, right: Sequence[str] = (), header: bool = True) -> Table:
+    """An empty table in the house's style; the columns in ``right`` are right-aligned."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(box=box.SIMPLE_HEAD if header else None, show_header=header, pad_edge=False, header_style="bold")
+    for heading in headings:
+        made.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
+    return made
+
+
+def print_json(value: object) -> None:
+    """Print JSON on standard output, never wrapped or coloured."""
+    import json
+
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """What a network is and what it saw: summaries, receptive fields, feature maps and figures of any `torch.nn.Module`."""
 
 from striate.insight.feature_maps import Stage, feature_maps, filters
-from striate.insight.summary import Row, Summary, readable_bytes, summary
+from striate.insight.summary import Row, Summary, summary
 
-__all__ = ["Row", "Stage", "Summary", "feature_maps", "filters", "readable_bytes", "summary"]
+__all__ = ["Row", "Stage", "Summary", "feature_maps", "filters", "summary"]

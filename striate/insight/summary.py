@@ -20,6 +20,7 @@ from striate.geometry import ReceptiveField, Size, flops
 from striate.insight.forward import Layers, check_model, example, run, states, tensors
 from striate.insight.modes import Shapes
 from striate.insight.tracing import Tracing
+from striate.units import readable_bytes, readable_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,9 +102,9 @@ class Row:
         if all(axis.size == math.inf for axis in known):
             return "all", "", ""
         return (
-            " x ".join("all" if axis.size == math.inf else _number(axis.size) for axis in known),
-            " x ".join(_number(axis.jump) for axis in known),
-            " x ".join(_number(axis.offset) for axis in known),
+            _per_axis(["all" if axis.size == math.inf else _number(axis.size) for axis in known]),
+            _per_axis([_number(axis.jump) for axis in known]),
+            _per_axis([_number(axis.offset) for axis in known]),
         )
 
 
@@ -221,18 +222,12 @@ def _number(value: Fraction | float) -> str:
     return f"{float(value):.4g}" if value != int(value) else str(int(value))
 
 
+def _per_axis(texts: list[str]) -> str:
+    return texts[0] if len(set(texts)) == 1 else readable_size(texts)
+
+
 def _shape(shape: Size | None) -> str:
-    return "not called" if shape is None else " x ".join(map(str, shape)) or "scalar"
-
-
-def readable_bytes(count: int) -> str:
-    """A number of bytes in the largest binary unit that leaves it at 1 or more.
-
-    >>> readable_bytes(1536)
-    '1.5 KiB'
-    """
-    power = min(max(count.bit_length() - 1, 0) // 10, 5)
-    return f"{count} B" if power == 0 else f"{count / 1024**power:.1f} {'KMGTP'[power - 1]}iB"
+    return "not called" if shape is None else readable_size(shape) or "scalar"
 
 
 # Making the rows -----------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from striate import ops
 from striate.errors import ModelError
 from striate.geometry import Axes, Pads, Size, check_spatial_dims, per_axis
 from striate.nn.conv import Conv1d, Conv2d, Conv3d, _Convolution, simplest
+from striate.units import readable_size
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,19 +53,10 @@ def check_exact_size(input: Tensor, size: Size) -> None:
     got = tuple(input.shape[2:])
     if got != size:
         raise ModelError(
-            f"an input of size {by(size)}, which this model was built for",
-            f"size {by(got)}",
+            f"an input of size {readable_size(size)}, which this model was built for",
+            f"size {readable_size(got)}",
             f"Resize the input, or build the model with input_size={got}.",
         )
-
-
-def by(size: Size) -> str:
-    """A size as people write it.
-
-    >>> by((28, 32))
-    '28x32'
-    """
-    return "x".join(map(str, size))
 
 
 class _FieldConv(_Convolution):
@@ -82,8 +74,8 @@ class _FieldConv(_Convolution):
         """The (before, after) padding per axis that centres an input of this size in the field."""
         if any(size > extent for size, extent in zip(input_size, self.field, strict=True)):
             raise ModelError(
-                f"an input of at most {by(self.field)}, the field this model was built for",
-                f"size {by(tuple(input_size))}",
+                f"an input of at most {readable_size(self.field)}, the field this model was built for",
+                f"size {readable_size(tuple(input_size))}",
                 f"Resize the input, or build the model with input_size={tuple(input_size)}.",
             )
         gaps = [extent - size for size, extent in zip(input_size, self.field, strict=True)]

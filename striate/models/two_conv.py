@@ -10,9 +10,10 @@ from torch import nn
 
 from striate.errors import ModelError
 from striate.geometry import Axes, Size, per_axis
-from striate.models.field import by, check_batch, check_exact_size
+from striate.models.field import check_batch, check_exact_size
 from striate.models.registry import register
 from striate.nn import conv_class, dropout_layer, pool_class
+from striate.units import readable_size
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,7 +91,7 @@ def two_conv(
     if min(size) < _SMALLEST:
         raise ModelError(
             f"an input_size of at least {_SMALLEST} per axis, so that two pools leave something",
-            by(size),
+            readable_size(size),
             "Enlarge the inputs, or pad them.",
         )
     return TwoConv(size, in_channels, num_classes, dropout)

@@ -6,7 +6,6 @@ Matplotlib's object-oriented interface only: no figure is registered anywhere an
 from __future__ import annotations
 
 import functools
-import os
 import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +18,11 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
 from striate.errors import InputError
+from striate.files import replacing
 
 if TYPE_CHECKING:
+    import os
+
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap, Normalize
     from numpy.typing import NDArray
@@ -122,14 +124,10 @@ def save(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 150) -> Pat
     if kind not in FORMATS:
         raise InputError(f"a file name ending in .{', .'.join(FORMATS)}", f"{path.name!r}", "Use .png for pictures.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     # Without a date or version inside, the same figure is the same file.
     metadata: dict[str, Any] = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}[kind]
-    try:
+    with replacing(path) as beside:
         figure.savefig(beside, format=kind, dpi=dpi, metadata=metadata)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
     return path
 
 

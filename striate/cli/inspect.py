@@ -1,0 +1,48 @@
+"""``striate inspect``: what a network is, layer by layer."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from striate.cli.app import command, output, print_json, table
+from striate.cli.numbers import parse_shape
+from striate.cli.target import open_target
+
+
+@command(
+    """
+    striate inspect lenet
+    striate inspect two_conv --input 3x32x32x32 --classes 2
+    striate inspect runs/first --json
+    """
+)
+def inspect_command(
+    model: Annotated[str, typer.Argument(help="A run's folder, or the name of a network (see `striate models`).")],
+    input: Annotated[
+        str | None,
+        typer.Option(help="One input's shape, channels first, such as 1x28x28; its rank decides the network's."),
+    ] = None,
+    classes: Annotated[int, typer.Option(help="Number of classes, for a network that is not a run.")] = 10,
+    batch: Annotated[int, typer.Option(min=1, help="Number of inputs; macs and memory count all of them.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Show a network: per layer shape, parameters, macs, flops, activation memory, receptive field; and totals."""
+    from striate.insight import summary
+
+    target = open_target(model, parse_shape(input) if input else None, classes)
+    result = summary(target.model, (batch, *target.item_shape))
+    if as_json:
+        print_json(result.to_dict())
+        return
+    listing = table(*result.headings, right=result.headings[3:])
+    for row in result.rows:
+        listing.add_row(*row.cells())
+    output.print(listing)
+    totals = table("", "", header=False)
+    for label, text in result.totals():
+        totals.add_row(f"[bold]{label}[/]", text)
+    output.print(totals)
+    for note in result.notes:
+        output.print(f"Note: {note}", markup=False)

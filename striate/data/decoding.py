@@ -1,0 +1,192 @@
+"""From one file to one sample, and from many files to samples in order on several threads.
+
+A sample is (C, *spatial): uint8 for images of 8 bits, float32 for everything else. Images with a palette, an alpha
+channel or another colour space become RGB (alpha is dropped), black-and-white ones grey, and of several frames the
+first is taken. The orientation that cameras note in EXIF is not applied, as in torchvision and Keras.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+
+from striate.data.conversion import convert_channels, resize, target_size
+from striate.data.layout import as_samples
+from striate.data.npy import read_npy
+from striate.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from striate.data.file import File
+
+IMAGE_SUFFIXES = frozenset(
+    (".png", ".jpg", ".jpeg", ".pgm", ".ppm", ".pbm", ".pnm", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+)
+ARRAY_SUFFIXES = frozenset((".npy",))
+SAMPLE_SUFFIXES = IMAGE_SUFFIXES | ARRAY_SUFFIXES
+
+MAX_PIXELS = 89_478_485
+"""Images with more pixels are refused before they are decoded: Pillow's own limit against decompression bombs."""
+
+
+class DamagedFileError(DataError):
+    """One file that cannot be decoded; it may be left out if the caller agrees, unlike a mistake in the settings."""
+
+
+_FORMATS = ("PNG", "JPEG", "PPM", "BMP", "GIF", "TIFF", "WEBP")
+
+# What Pillow raises, by format and kind of damage, when a file is not what its first bytes promise.
+_DAMAGE = (
+    OSError,
+    EOFError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    IndexError,
+    KeyError,
+    OverflowError,
+    ZeroDivisionError,
+    struct.error,
+    zlib.error,
+    UserWarning,
+)
+
+_GREY = ("1", "L", "LA", "La")
+_DEEP = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+_FLOAT = ("F",)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """One sample: inputs (C, *spatial) as asked for, its size as stored, and the value of full white."""
+
+    inputs: torch.Tensor
+    stored_size: tuple[int, ...]
+    value_scale: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """Decodes files, with the channels and the size that were asked for (None: as stored).
+
+    >>> Decoder(channels=1).channels
+    1
+    """
+
+    channels: int | None = None
+    image_size: int | tuple[int, ...] | None = None
+    layout: str | None = None
+
+    def __call__(self, file: File) -> Decoded:
+        """Decode one file. Raises `DataError` naming it if it is damaged, too large or of another kind."""
+        inputs, value_scale = decode_image(file) if file.suffix in IMAGE_SUFFIXES else self._array(file)
+        stored_size = tuple(inputs.shape[1:])
+        batch = convert_channels(inputs.unsqueeze(0), self.channels, file.label)
+        size = target_size(self.image_size, len(stored_size))
+        if size is not None:
+            batch = resize(batch, size)
+        return Decoded(batch[0], stored_size, value_scale)
+
+    def _array(self, file: File) -> tuple[torch.Tensor, float]:
+        if file.suffix not in ARRAY_SUFFIXES:
+            raise DataError(
+                f"a file of one of the kinds {', '.join(sorted(SAMPLE_SUFFIXES))}",
+                file.label,
+                "Convert it to one of them.",
+            )
+        data = file.read()
+        try:
+            array = read_npy(io.BytesIO(data), len(data), file.label, lambda count, name: None)
+        except DataError as error:
+            raise DamagedFileError(error.expected, error.received, error.remedy) from error
+        inputs = as_samples(array[None], self.layout, file.label)[0]
+        return inputs, 255.0 if inputs.dtype == torch.uint8 else 1.0
+
+    def each(self, files: Sequence[File]) -> Iterator[Decoded | DataError]:
+        """Decode many files on a few threads and give them in order, the error in place of each one that fails."""
+        per_task, ahead = 16, 32
+        tasks = [files[start : start + per_task] for start in range(0, len(files), per_task)]
+        # A bounded number of tasks at a time: the pool's own map would decode everything before the first is taken.
+        for start in range(0, len(tasks), ahead):
+            yield from chain.from_iterable(_pool().map(self._several, tasks[start : start + ahead]))
+
+    def _several(self, files: Sequence[File]) -> list[Decoded | DataError]:
+        return [self._attempt(file) for file in files]
+
+    def _attempt(self, file: File) -> Decoded | DataError:
+        try:
+            return self(file)
+        except DataError as error:
+            return error
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(min(os.cpu_count() or 1, 8), thread_name_prefix="striate-decode")
+
+
+if hasattr(os, "register_at_fork"):
+    # Threads do not survive a fork; a child that inherited the pool would wait for them for ever.
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
+def decode_image(file: File) -> tuple[torch.Tensor, float]:
+    """Decode an image file to (C, H, W) as stored, and the value of full white. Raises `DataError`."""
+    data = file.read()
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            _check_pixels(image.size, file)
+            return _pixels(image)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _bomb(file, str(error)) from error
+    except DataError:
+        raise
+    except _DAMAGE as error:
+        raise DamagedFileError(
+            "a complete image file",
+            f"{file.label}, which cannot be decoded: {_reason(error, file)}",
+            "Replace or remove it.",
+        ) from error
+
+
+def _check_pixels(size: tuple[int, int], file: File) -> None:
+    if size[0] * size[1] > MAX_PIXELS:
+        raise _bomb(file, f"{size[0]} x {size[1]} pixels")
+
+
+def _bomb(file: File, what: str) -> DamagedFileError:
+    return DamagedFileError(
+        f"an image of at most {MAX_PIXELS} pixels", f"{file.label}: {what}", "Remove it, or cut or shrink it first."
+    )
+
+
+def _reason(error: BaseException, file: File) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "its beginning is that of no known image format" if file.size else "it is empty"
+    return str(error) or type(error).__name__
+
+
+def _pixels(image: Image.Image) -> tuple[torch.Tensor, float]:
+    if image.mode in _DEEP:
+        # 16-bit images; Pillow opens some of them with 32-bit integers.
+        return torch.from_numpy(np.array(image).astype(np.float32)).unsqueeze(0), 65535.0
+    if image.mode in _FLOAT:
+        return torch.from_numpy(np.array(image, dtype=np.float32)).unsqueeze(0), 1.0
+    if image.mode in _GREY:
+        return torch.from_numpy(np.array(image.convert("L"))).unsqueeze(0), 255.0
+    if image.mode == "P":
+        image = image.convert("RGBA")
+    rgb = image if image.mode == "RGB" else image.convert("RGB")
+    return torch.from_numpy(np.array(rgb)).permute(2, 0, 1).contiguous(), 255.0

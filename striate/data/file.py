@@ -1,0 +1,87 @@
+"""One file of a data set, on disk or inside an archive that is held in memory."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from striate.errors import DataError
+
+MAX_FILE_BYTES = 2**30
+"""A single image, signal or volume file larger than this is refused before it is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file that a reader can open: ``name`` within its data set, ``label`` for messages, and its size in bytes.
+
+    ``content`` holds the bytes of an archive's member; without it the file is on disk at ``label``.
+
+    >>> File("cat/1.png", "pets.tar/cat/1.png", 3, b"abc").read()
+    b'abc'
+    """
+
+    name: str
+    label: str
+    size: int
+    content: bytes | None = None
+
+    @property
+    def suffix(self) -> str:
+        """The last extension in lower case, with its dot."""
+        return PurePosixPath(self.name).suffix.lower()
+
+    @property
+    def base(self) -> str:
+        """The name without its folders."""
+        return PurePosixPath(self.name).name
+
+    @property
+    def folder(self) -> str:
+        """The folders of the name, ``""`` for a file at the top."""
+        return self.name.rpartition("/")[0]
+
+    def open(self) -> BinaryIO:
+        """Open the file for reading. Raises `DataError` if the system refuses."""
+        if self.content is not None:
+            return io.BytesIO(self.content)
+        try:
+            return Path(self.label).open("rb")
+        except OSError as error:
+            raise DataError(
+                "a file that can be read",
+                f"{self.label}: {error.strerror}",
+                "Check that it exists and its permissions.",
+            ) from error
+
+    def read(self) -> bytes:
+        """The whole content. Raises `DataError` for a file above MAX_FILE_BYTES."""
+        if self.size > MAX_FILE_BYTES:
+            raise DataError(
+                f"a file of at most {MAX_FILE_BYTES} bytes per sample",
+                f"{self.label} of {self.size} bytes",
+                "Leave it out, or cut it into smaller samples.",
+            )
+        with self.open() as stream:
+            try:
+                return stream.read(MAX_FILE_BYTES)
+            except OSError as error:
+                raise DataError(
+                    "a file that can be read", f"{self.label}: {error.strerror}", "Check the disk it lies on."
+                ) from error
+
+
+def is_clutter(name: str) -> bool:
+    """Whether a file or folder is something that desktop systems leave behind, not data.
+
+    >>> is_clutter("cat/.DS_Store"), is_clutter("cat/1.png")
+    (True, False)
+    """
+    return any(part.startswith(".") or part in ("__MACOSX", "Thumbs.db") for part in PurePosixPath(name).parts)
+
+
+def file_on_disk(path: Path, name: str) -> File:
+    """Describe a file on disk under its name within the data set."""
+    return File(name, str(path), path.stat().st_size)

@@ -1,0 +1,81 @@
+"""One sample from a file, and one back into a file."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from striate.data.decoding import ARRAY_SUFFIXES, SAMPLE_SUFFIXES, Decoder
+from striate.data.file import File, file_on_disk
+from striate.errors import DataError
+from striate.files import replacing
+
+PICTURE_SUFFIXES = (".bmp", ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp")
+
+
+def sample_file(path: str | Path) -> File:
+    """The file at ``path``, if it is one and of a kind that holds a sample. Raises `DataError`."""
+    given = Path(path)
+    if not given.is_file():
+        names = [entry.name for entry in given.parent.iterdir()] if given.parent.is_dir() else []
+        near = difflib.get_close_matches(given.name, names, n=1)
+        raise DataError("a file that exists", str(path), f"Did you mean {near[0]!r}?" if near else "Check the path.")
+    file = file_on_disk(given, given.name)
+    if file.suffix not in SAMPLE_SUFFIXES:
+        raise DataError(
+            f"a file of one of the kinds {', '.join(sorted(SAMPLE_SUFFIXES))}", str(path), "Convert it to one of them."
+        )
+    return file
+
+
+def read_input(path: str | Path) -> torch.Tensor:
+    """Read one image or .npy file as (C, *spatial): uint8 for 8-bit images and bytes, float32 for everything else.
+
+    The axes of an array are told by the rule of `striate.data.layout`. Raises `DataError` naming the file.
+
+    >>> np.save("walk.npy", np.zeros(50))
+    >>> read_input("walk.npy").shape
+    torch.Size([1, 50])
+    """
+    return Decoder()(sample_file(path)).inputs
+
+
+def write_output(values: torch.Tensor, path: str | Path) -> Path:
+    """Write values (C, *spatial) to a .npy file as float32, or (1 or 3, H, W) to a picture, and return the path.
+
+    A picture takes values from 0 to 255, rounded; what lies outside is cut off. The file is written beside and renamed.
+    Raises `DataError` for another kind of file, values that are no picture, or a place that cannot be written.
+
+    >>> write_output(torch.zeros(1, 4, 4), "black.png").name
+    'black.png'
+    """
+    target = Path(path)
+    suffix = target.suffix.lower()
+    if suffix not in (*ARRAY_SUFFIXES, *PICTURE_SUFFIXES):
+        raise DataError(
+            f"a file name that ends in .npy, {', '.join(PICTURE_SUFFIXES)}",
+            str(path),
+            "Name it so, for example out.png.",
+        )
+    if suffix in PICTURE_SUFFIXES and (values.ndim != 3 or values.shape[0] not in (1, 3)):
+        raise DataError(
+            "values of shape (1, H, W) or (3, H, W) for a picture",
+            f"values of shape {tuple(values.shape)} for {path}",
+            "Write them to a .npy file.",
+        )
+    try:
+        with replacing(target) as beside:
+            if suffix in ARRAY_SUFFIXES:
+                np.save(beside, values.detach().cpu().float().numpy())
+            else:
+                pixels = values.detach().cpu().double().round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+                Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(beside)
+    except OSError as error:
+        raise DataError(
+            "a place where the file can be written", f"{path}: {error.strerror}", "Create the folder first."
+        ) from error
+    return target
