@@ -64,17 +64,17 @@ def test_file_imports_only_from_lower_layers(path):
 
 @pytest.mark.parametrize(
     ("file", "module"),
-    [("ops/conv.py", "striate.nn"), ("data/idx.py", "striate.models.registry"), ("geometry.py", "striate")],
+    [("ops/conv.py", "striate.nn"), ("data/idx.py", "striate.models.registry"), ("errors.py", "striate")],
 )
 def test_an_upward_or_sideways_import_would_be_found(file, module):
     assert violations(ROOT / file, {module, "striate.errors"}) == [module]
 
 
-def test_geometry_and_errors_need_only_the_standard_library():
+def test_the_lowest_layers_need_only_the_standard_library():
     import sys
 
-    for name in ("errors.py", "geometry.py"):
-        outside = {module.split(".")[0] for module in imported_modules(ROOT / name)} - {"striate"}
+    for path in [ROOT / "errors.py", ROOT / "files.py", ROOT / "units.py", *(ROOT / "geometry").glob("*.py")]:
+        outside = {module.split(".")[0] for module in imported_modules(path)} - {"striate"}
         assert outside <= sys.stdlib_module_names
 
 

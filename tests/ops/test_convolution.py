@@ -6,6 +6,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from striate import geometry, ops
+from striate.errors import GeometryError
 
 TORCH = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 MODES = ("zeros", "reflect", "replicate", "circular", "constant")
@@ -225,5 +226,5 @@ def test_a_float_is_refused_even_after_its_integer_was_accepted():
     x, w = torch.zeros(1, 1, 7, 7), torch.zeros(1, 1, 3, 3)
     for right, wrong in (((2, 2), (2.0, 2.0)), ((1, 1), (True, True)), (1, True), (2, 2.0)):
         ops.conv(x, w, None, right)
-        with pytest.raises(geometry.GeometryError, match="stride to be an integer"):
+        with pytest.raises(GeometryError, match="stride to be an integer"):
             ops.conv(x, w, None, wrong)
