@@ -10,7 +10,8 @@
     │   ├── ConfigError           the settings of a run
     │   └── CheckpointError       a run folder, or weights that do not fit
     └── RunError (RuntimeError)   the work itself failed
-        └── DivergedError         the loss became NaN or infinite
+        ├── DivergedError         the loss became NaN or infinite
+        └── StoppedError          a run was asked to stop, and can be resumed
 
 Every input error is built from three parts, so that each message says what was expected, what came, and what to do.
 """
@@ -74,6 +75,10 @@ class RunError(StriateError, RuntimeError):
 
 class DivergedError(RunError):
     """The loss became NaN or infinite during training."""
+
+
+class StoppedError(RunError):
+    """A run stopped because it was asked to (Ctrl-C, SIGTERM); its checkpoint is written and it can be resumed."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -49,7 +49,7 @@ def test_a_failed_run_is_no_input_error():
 
 def test_every_error_is_in_the_drawing():
     classes = {name: c for name, c in vars(errors).items() if isinstance(c, type) and issubclass(c, Exception)}
-    assert len(classes) == 9
+    assert len(classes) == 10
     for name, error in classes.items():
         assert name in errors.__doc__
         assert issubclass(error, errors.StriateError)

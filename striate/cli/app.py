@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from striate.errors import InputError, StriateError, did_you_mean
+from striate.errors import InputError, StoppedError, StriateError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -75,8 +75,9 @@ def _is_ours(error: Exception) -> bool:
 
 
 def _say(error: BaseException) -> None:
-    label = "Error" if isinstance(error, StriateError) else type(error).__name__
-    messages.print(f"[bold red]{label}:[/] ", end="")
+    if not isinstance(error, StoppedError):
+        label = "Error" if isinstance(error, StriateError) else type(error).__name__
+        messages.print(f"[bold red]{label}:[/] ", end="")
     messages.print(str(error) or type(error).__name__, markup=False, soft_wrap=True)
 
 
@@ -146,15 +147,24 @@ def command(help_examples: str) -> Callable[[Callable[..., None]], Callable[...,
     return register
 
 
-def table(*headings: str, right: Sequence[str] = (), header: bool = True) -> Table:
-    """An empty table in the house's style; the columns in ``right`` are right-aligned."""
+def table(*headings: str, right: Sequence[str] = (), header: bool = True, wrap: bool = True) -> Table:
+    """An empty table in the house's style; the columns in ``right`` are right-aligned.
+
+    Without ``wrap`` no cell is broken into lines, however narrow the terminal; print it with `print_wide`.
+    """
     from rich import box
     from rich.table import Table
 
     made = Table(box=box.SIMPLE_HEAD if header else None, show_header=header, pad_edge=False, header_style="bold")
     for heading in headings:
-        made.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
+        made.add_column(heading, justify="right" if heading in right else "left", overflow="fold", no_wrap=not wrap)
     return made
+
+
+def print_wide(made: Table) -> None:
+    """Print a table at its natural width: where the terminal is narrower, it breaks the lines, and nothing is cut."""
+    width = max(output.measure(made).maximum, output.width)
+    output.print(made, width=width, soft_wrap=True)
 
 
 def print_json(value: object) -> None:

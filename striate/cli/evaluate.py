@@ -48,7 +48,8 @@ def _print(result: Evaluation) -> None:
     low, high = result.interval
     output.print(
         f"[bold]{result.accuracy:.2%}[/] correct: {result.correct:,} of {result.count:,} {result.split} samples "
-        f"(95 % confidence interval {low:.2%} to {high:.2%}), loss {result.loss:.4f}"
+        f"(95 % confidence interval {low:.2%} to {high:.2%}), loss {result.loss:.4f}",
+        soft_wrap=True,
     )
     numbers = ("precision", "recall", "F1", "samples")
     scores = table("class", *numbers, right=numbers)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from striate.cli.app import command, output, print_json, table
+from striate.cli.app import command, output, print_json, print_wide, table
 from striate.cli.numbers import parse_shape
 from striate.cli.target import open_target
 
@@ -36,10 +36,10 @@ def inspect_command(
     if as_json:
         print_json(result.to_dict())
         return
-    listing = table(*result.headings, right=result.headings[3:])
+    listing = table(*result.headings, right=result.headings[3:], wrap=False)
     for row in result.rows:
         listing.add_row(*row.cells())
-    output.print(listing)
+    print_wide(listing)
     totals = table("", "", header=False)
     for label, text in result.totals():
         totals.add_row(f"[bold]{label}[/]", text)

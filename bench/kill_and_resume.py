@@ -1,0 +1,121 @@
+"""Kills a training run with SIGKILL at random moments, resumes it, and compares its weights with a whole run's.
+
+    python bench/kill_and_resume.py --kills 10 --epochs 60
+
+The run that is killed must end with the very bytes of the run that was not: best and last weights and metrics.csv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+TRAIN = """
+import sys, torch
+from striate.train import Quiet, RunConfig, fit
+class Begin(Quiet):
+    def started(self, **place):
+        print("step", place["step"], flush=True)
+torch.set_num_threads(int(sys.argv[3]))
+fit(RunConfig.from_toml(sys.argv[1]), sys.argv[2], resume=True, reporter=Begin())
+"""
+
+CONFIG = """
+epochs = {epochs}
+checkpoint_seconds = {interval}
+[model]
+name = "lenet"
+options = {{ dropout = 0.2 }}
+[data]
+source = "digits28"
+"""
+
+COMPARED = ("best.safetensors", "last.safetensors", "metrics.csv")
+
+
+def start(config: Path, folder: Path, threads: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", TRAIN, str(config), str(folder), str(threads)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def finish(config: Path, folder: Path, threads: int) -> None:
+    """Let a run end, and stop if it fails."""
+    process = start(config, folder, threads)
+    process.communicate()
+    if process.returncode:
+        raise SystemExit(f"The run in {folder} failed with exit code {process.returncode}.")
+
+
+def prove(kills: int, epochs: int, interval: float, threads: int, seed: int, work: Path) -> bool:
+    """Return whether a run killed ``kills`` times ends with the bytes of one that was not."""
+    draw = random.Random(seed)
+    config, whole, cut = work / "config.toml", work / "whole", work / "cut"
+    config.write_text(CONFIG.format(epochs=epochs, interval=interval))
+    finish(config, whole, threads)
+    trains = json.loads((whole / "result.json").read_text())["seconds"]
+    print(f"whole run: {trains:.2f} s of training")
+    done = 0
+    while done < kills:
+        process = start(config, cut, threads)
+        if process.stdout is None:
+            raise SystemExit("The run has no standard output.")
+        # One kill in five comes while the process still loads; the others anywhere in about twice the run's share of
+        # the kills, so that the run moves on between them and most of them hit it under way.
+        if draw.random() < 0.2:
+            delay, begun = 3 * draw.random(), "loading"
+        else:
+            begun = process.stdout.readline().strip() or "ended"
+            delay = 2 * trains / kills * draw.random()
+        try:
+            code = process.wait(timeout=delay)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            done += 1
+            found = "a checkpoint" if (cut / "checkpoint.pt").exists() else "no checkpoint"
+            print(f"kill {done}: {delay:.3f} s after {begun}, leaving {found}")
+            continue
+        process.communicate()
+        if code:
+            raise SystemExit(f"A resumed run failed with exit code {code}.")
+        print("the run ended before its kill: compared, and another one begun")
+        if not same(whole, cut):
+            return False
+        cut = work / f"cut-{done}-{draw.randrange(10**6)}"
+    finish(config, cut, threads)
+    return same(whole, cut)
+
+
+def same(whole: Path, cut: Path) -> bool:
+    for name in COMPARED:
+        equal = (whole / name).read_bytes() == (cut / name).read_bytes()
+        print(f"{name}: {'identical' if equal else 'DIFFERENT'}")
+        if not equal:
+            return False
+    return True
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--interval", type=float, default=0.05, help="seconds between checkpoints")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=None)
+    arguments = parser.parse_args()
+    seed = arguments.seed if arguments.seed is not None else random.randrange(2**32)
+    print(f"seed {seed}")
+    with tempfile.TemporaryDirectory() as work:
+        if not prove(arguments.kills, arguments.epochs, arguments.interval, arguments.threads, seed, Path(work)):
+            raise SystemExit("The killed run ended differently.")
+    print(f"{arguments.kills} kills: the same bytes as the run that was not killed")
+
+
+if __name__ == "__main__":
+    main()

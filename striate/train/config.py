@@ -1,0 +1,233 @@
+"""The whole configuration of a run, which is one readable TOML file.
+
+::
+
+    config = RunConfig.from_dict({"model": {"name": "lenet"}, "data": {"source": "digits28"}, "epochs": 5})
+    config.save("digits.toml")
+
+Every value that a run depends on is in it, defaults included, so that the file repeats the run bit for bit on the same
+machine with the same number of threads.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import tomli_w
+from pydantic import Field, field_validator, model_validator
+
+from striate.errors import ConfigError
+from striate.files import replacing
+from striate.train.files import read_text
+from striate.train.loss import CrossEntropy, LossSettings
+from striate.train.optimizer import AdamW, OptimizerSettings
+from striate.train.schedule import Metric, OneCycle, Plateau, ScheduleSettings
+from striate.train.section import Section
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+_HEADER = "# A run of Striate. Repeat it with: striate train --config THIS_FILE --out FOLDER\n\n"
+_USUAL_NAMES = {"optimizer": "adamw", "schedule": "one_cycle", "loss": "cross_entropy"}
+
+
+class ModelSettings(Section):
+    """Which network. Channels, classes, rank and input size come from the data; ``options`` are the network's own."""
+
+    section: ClassVar[str] = "model"
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("options")
+    @classmethod
+    def _as_in_toml(cls, options: dict[str, Any]) -> dict[str, Any]:
+        # What the file cannot tell apart (a tuple from a list, None from nothing) must not differ here either.
+        try:
+            return tomllib.loads(tomli_w.dumps({key: value for key, value in options.items() if value is not None}))
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                "model.options of numbers, texts, booleans and lists of them",
+                f"model.options={options!r}",
+                "Give values that a TOML file can hold.",
+            ) from error
+
+
+class DataSettings(Section):
+    """Which data, and how it is split and brought to size; the arguments of `striate.data.load_data`."""
+
+    section: ClassVar[str] = "data"
+    source: str
+    val_fraction: float = Field(default=0.1, ge=0, lt=1)
+    test_fraction: float = Field(default=0.2, ge=0, lt=1)
+    image_size: int | list[int] | None = None
+    channels: int | None = Field(default=None, ge=1)
+    layout: str | None = None
+    skip_corrupt: bool = False
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Check what the fields cannot check alone. Raises `ConfigError`."""
+        if self.val_fraction + self.test_fraction >= 1:
+            raise ConfigError(
+                "data.val_fraction and data.test_fraction that leave a part to train on",
+                f"{self.val_fraction} + {self.test_fraction}",
+                "Lower one of them.",
+            )
+        sizes = self.image_size if isinstance(self.image_size, list) else [self.image_size or 1]
+        if self.image_size == 0 or not sizes or min(sizes) < 1:
+            raise ConfigError(
+                "data.image_size of at least 1 on every axis",
+                f"data.image_size={self.image_size!r}",
+                "Give one size for all axes, or one per axis.",
+            )
+
+
+class EarlyStopping(Section):
+    """Stop when ``metric`` has not improved by more than ``min_delta`` for ``patience`` epochs; 0 never stops."""
+
+    section: ClassVar[str] = "early_stopping"
+    metric: Metric = "val_loss"
+    patience: int = Field(default=0, ge=0)
+    min_delta: float = Field(default=0.0, ge=0)
+
+
+class RunConfig(Section):
+    """Everything a run depends on. Unknown, contradictory and out-of-range settings raise `ConfigError`.
+
+    ``gradient_clip`` is the largest allowed norm of all gradients together, 0 for none. ``device`` is Fabric's
+    accelerator and ``precision`` Fabric's precision. ``checkpoint_seconds`` is how much work a crash may cost: a
+    checkpoint is written when that long has passed since the last one (0: after every step).
+
+    A word stands for a section where its other settings are the usual ones.
+
+    >>> config = RunConfig(model="lenet", data="digits28")
+    >>> config.epochs, config.optimizer.name, config.schedule.name
+    (12, 'adamw', 'one_cycle')
+    """
+
+    epochs: int = Field(default=12, ge=1)
+    batch_size: int = Field(default=64, ge=1)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    gradient_clip: float = Field(default=0.0, ge=0)
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["32-true", "64-true", "16-mixed", "bf16-mixed", "bf16-true"] = "32-true"
+    checkpoint_seconds: float = Field(default=20.0, ge=0)
+    model: ModelSettings
+    data: DataSettings
+    optimizer: OptimizerSettings = Field(default_factory=AdamW)
+    schedule: ScheduleSettings = Field(default_factory=OneCycle)
+    loss: LossSettings = Field(default_factory=CrossEntropy)
+    early_stopping: EarlyStopping = Field(default_factory=EarlyStopping)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_usual(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        # `model = "lenet"` says enough, and so does an `[optimizer]` that holds a learning rate alone.
+        words = {"model": "name", "data": "source", **dict.fromkeys(_USUAL_NAMES, "name")}
+        settings = {
+            key: {words[key]: value} if key in words and isinstance(value, str) else value
+            for key, value in settings.items()
+        }
+        named = {
+            section: {"name": name, **settings[section]}
+            for section, name in _USUAL_NAMES.items()
+            if isinstance(settings.get(section), dict)
+        }
+        return settings | named
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Check what the sections cannot check alone. Raises `ConfigError`."""
+        if self.schedule.warmup_epochs >= self.epochs:
+            raise ConfigError(
+                f"schedule.warmup_epochs below the {self.epochs} epochs of the run",
+                f"schedule.warmup_epochs={self.schedule.warmup_epochs}",
+                "Warm up for a shorter time, often 1 epoch, or train for longer.",
+            )
+        if self.precision == "16-mixed" and self.device == "cpu":
+            raise ConfigError(
+                "precision='bf16-mixed' or '32-true' on a CPU",
+                "precision='16-mixed' with device='cpu'",
+                "Half-precision floats need a GPU; bfloat16 has the range of a float and needs no scaling.",
+            )
+
+    @classmethod
+    def from_dict(cls, settings: dict[str, Any]) -> RunConfig:
+        """Make a configuration from nested dictionaries, as they come from TOML. Raises `ConfigError`.
+
+        >>> RunConfig.from_dict({"model": {"name": "lenet"}, "data": {"source": "digits28"}, "epoch": 3})
+        Traceback (most recent call last):
+        striate.errors.ConfigError: Expected only known settings in the configuration; received epoch=3. \
+Did you mean 'epochs'?
+        """
+        return cls(**settings)
+
+    @classmethod
+    def from_toml(cls, path: str | PathLike[str]) -> RunConfig:
+        """Read a configuration file. Raises `ConfigError` for a file that is missing, not TOML, or not a configuration.
+
+        ::
+
+            config = RunConfig.from_toml("runs/first/config.toml")
+        """
+        try:
+            return cls.from_dict(tomllib.loads(read_text(Path(path))))
+        except FileNotFoundError:
+            raise ConfigError("a configuration file", f"{path}, which does not exist", "Check the path.") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                "a configuration in TOML", f"{path}: {error}", "Mend the file, or copy config.toml of a run."
+            ) from error
+
+    def to_toml(self) -> str:
+        """The text of the configuration file, all values included; a setting that is None is left out.
+
+        >>> config = RunConfig.from_dict({"model": {"name": "lenet"}, "data": {"source": "digits28"}})
+        >>> print(config.to_toml().splitlines()[2])
+        epochs = 12
+        """
+        settings = self.model_dump(exclude_none=True)
+        for section in _USUAL_NAMES:  # the name first: the other settings depend on it
+            settings[section] = {"name": settings[section].pop("name"), **settings[section]}
+        return _HEADER + tomli_w.dumps(settings)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the configuration file."""
+        with replacing(Path(path)) as partial:
+            partial.write_text(self.to_toml(), encoding="utf-8")
+
+    def check_metrics(self, *, has_val: bool) -> None:
+        """Check that the metrics that decisions wait for will exist. Raises `ConfigError`.
+
+        >>> config = RunConfig.from_dict({"model": {"name": "lenet"}, "data": {"source": "digits28"}})
+        >>> config.check_metrics(has_val=False)
+        """
+        watched: dict[str, str] = {}
+        if isinstance(self.schedule, Plateau):
+            watched["schedule.metric"] = self.schedule.metric
+        if self.early_stopping.patience:
+            watched["early_stopping.metric"] = self.early_stopping.metric
+        for setting, metric in watched.items():
+            if metric.startswith("val_") and not has_val:
+                raise ConfigError(
+                    f"{setting} to be measured during the run",
+                    f"{setting}={metric!r} without validation samples",
+                    "Raise data.val_fraction, or watch train_loss.",
+                )
+
+    def differences(self, other: RunConfig) -> list[str]:
+        """Name the settings in which two configurations differ, as ``section.setting``.
+
+        >>> config = RunConfig.from_dict({"model": {"name": "lenet"}, "data": {"source": "digits28"}})
+        >>> config.differences(config.model_copy(update={"epochs": 3}))
+        ['epochs']
+        """
+        mine, theirs = _flat(self.model_dump()), _flat(other.model_dump())
+        return [key for key in {**mine, **theirs} if key not in mine or key not in theirs or mine[key] != theirs[key]]
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat

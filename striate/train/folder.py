@@ -1,0 +1,176 @@
+"""The folder of a run: the names of its files, who may write to it, and what it ran on."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import platform
+import re
+import sys
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from striate.errors import CheckpointError, ConfigError
+from striate.files import PARTIAL, replacing
+from striate.train.config import RunConfig
+from striate.train.files import read_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CONFIG = "config.toml"
+ENVIRONMENT = "environment.json"
+NETWORK = "network.json"
+METRICS = "metrics.csv"
+CURVES = "tensorboard"
+BEST = "best.safetensors"
+LAST = "last.safetensors"
+CHECKPOINT = "checkpoint.pt"
+RESULT = "result.json"
+_LOCK = ".lock"
+
+_PACKAGES = ("striate", "torch", "numpy", "lightning-fabric", "safetensors", "pydantic", "tensorboardX")
+_MAY_CHANGE = {"checkpoint_seconds"}  # has no influence on what is learned
+
+
+def check_folder(folder: Path, config: RunConfig, *, resume: bool) -> None:
+    """Check that a run may start, or continue, in ``folder``.
+
+    Raises `CheckpointError` for a folder that holds a run already or other files, and `ConfigError` for a run that was
+    started with other settings.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise CheckpointError("a folder for the run", f"the file {folder}", "Choose another folder.")
+    if (folder / CONFIG).exists():
+        if not resume:
+            raise CheckpointError(
+                "a new or empty folder", f"{folder}, which holds a run", "Resume that run, or choose another folder."
+            )
+        started = RunConfig.from_toml(folder / CONFIG)
+        changed = [name for name in config.differences(started) if name not in _MAY_CHANGE]
+        if changed:
+            raise ConfigError(
+                f"the settings that the run in {folder} was started with",
+                f"other values of {', '.join(changed)}",
+                "Resume with the same settings, or start a new run in another folder.",
+            )
+        return
+    # A run killed in its first moments leaves no more than these.
+    found = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+    strangers = {name for name in found if name != _LOCK and PARTIAL not in name}
+    if strangers:
+        raise CheckpointError(
+            "a new or empty folder", f"{folder}, which holds {sorted(strangers)[0]}", "Choose another folder."
+        )
+
+
+@contextmanager
+def claimed(folder: Path, config: RunConfig, *, resume: bool) -> Iterator[None]:
+    """Hold a run's folder, made if need be, so that no other process writes to it.
+
+    The lock is the system's and ends with the process, however that ends. Raises as `check_folder` does, and
+    `CheckpointError` for a folder in use.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise CheckpointError(
+            "a folder that no other run is using", f"{folder}, in use", "Wait for that run, or choose another folder."
+        ) from None
+    try:
+        check_folder(folder, config, resume=resume)
+        if not (folder / CONFIG).exists():
+            config.save(folder / CONFIG)
+        yield
+    finally:
+        lock.release()
+
+
+def new_folder(config: RunConfig, root: str | os.PathLike[str] = "runs") -> Path:
+    """Name a folder that does not exist yet for a run: network, data and, from the second on, a number.
+
+    >>> config = RunConfig.from_dict({"model": {"name": "lenet"}, "data": {"source": "digits28"}})
+    >>> new_folder(config, "nowhere").as_posix()
+    'nowhere/lenet-digits28'
+    """
+    data = re.sub(r"[^\w.-]+", "-", Path(config.data.source).resolve().name).strip("-.") or "data"
+    base = f"{config.model.name}-{data}"
+    return next(
+        folder
+        for number in itertools.count(1)
+        if not (folder := Path(root) / (base if number == 1 else f"{base}-{number}")).exists()
+    )
+
+
+def write_json(content: Any, path: Path) -> None:
+    """Write plain values as JSON, readable by people."""
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object. Raises `CheckpointError` if the file is missing or something else."""
+    try:
+        content = json.loads(read_text(path))
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"a run with {path.name}", f"{path.parent} without it", "Resume the run, or train again."
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError("a file of JSON", f"{path}: {error}", "Resume the run, or train again.") from error
+    if not isinstance(content, dict):
+        raise CheckpointError("a JSON object", f"{path} with {type(content).__name__}", "Train again.")
+    return content
+
+
+def describe_environment(device: torch.device) -> dict[str, Any]:
+    """Describe what a run runs on: versions, machine, threads and command.
+
+    >>> describe_environment(torch.device("cpu"))["device"]
+    'cpu'
+    """
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in _PACKAGES},
+        "system": platform.platform(),
+        "machine": platform.node(),
+        "processor": _processor(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def enter_environment(path: Path, environment: dict[str, Any]) -> list[str]:
+    """Add one more session to ``environment.json`` and say in what it differs from the first.
+
+    Of the differences only those are told that can change the last bits of a result.
+    """
+    sessions: list[dict[str, Any]] = read_json(path)["sessions"] if path.exists() else []
+    write_json({"sessions": [*sessions, environment]}, path)
+    if not sessions:
+        return []
+    deciding = ("threads", "device", "processor", "packages")
+    return [key for key in deciding if sessions[0].get(key) != environment[key]]
