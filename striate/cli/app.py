@@ -163,8 +163,10 @@ def table(*headings: str, right: Sequence[str] = (), header: bool = True, wrap: 
 
 def print_wide(made: Table) -> None:
     """Print a table at its natural width: where the terminal is narrower, it breaks the lines, and nothing is cut."""
-    width = max(output.measure(made).maximum, output.width)
-    output.print(made, width=width, soft_wrap=True)
+    from rich.measure import Measurement
+
+    natural = Measurement.get(output, output.options.update(max_width=1000), made).maximum
+    output.print(made, width=max(natural, output.width), soft_wrap=True)
 
 
 def print_json(value: object) -> None:
