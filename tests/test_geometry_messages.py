@@ -208,6 +208,32 @@ MESSAGES = {
             "Use the 1-D form of this operation or reshape the input."
         ),
     ),
+    "a padding value that is no number": (
+        lambda: geometry.check_conv((1, 1, 4), (1, 1, 3), padding=1, padding_mode="constant", padding_value="1"),
+        "Expected padding_value to be a number; received padding_value='1'. Use 0 for zeros.",
+    ),
+    "parameters without a rank": (
+        lambda: geometry.conv_parameters(1, 1, 3),
+        (
+            "Expected kernel_size to have one integer per spatial axis; received kernel_size=3. "
+            "Give a tuple, such as (3, 3)."
+        ),
+    ),
+    "parameters of nothing": (
+        lambda: geometry.conv_parameters(1, 1, (0, 3)),
+        "Expected kernel_size of at least 1 on every axis; received kernel_size=(0, 3). Raise it to 1 or more.",
+    ),
+    "macs of two ranks": (
+        lambda: geometry.conv_macs(1, 1, (3, 3), (5,)),
+        (
+            "Expected kernel_size to have 1 entries, one per spatial axis; received kernel_size=(3, 3) with 2. "
+            "Give one per axis, or one number for all of them."
+        ),
+    ),
+    "macs of a negative size": (
+        lambda: geometry.conv_macs(1, 1, (3,), (-1,)),
+        "Expected output_size of at least 1 on every axis; received output_size=(-1,). Raise it to 1 or more.",
+    ),
     "out of reach": (
         lambda: TransposedWindow.of(1, 3, 2, 1).reaching((5,), 11),
         (

@@ -51,6 +51,11 @@ def is_integer(value: object) -> bool:
     return (isinstance(value, int) or hasattr(value, "__index__")) and not isinstance(value, bool)
 
 
+def is_number(value: object) -> bool:
+    """Whether ``value`` can be computed with: a number of Python, NumPy or a traced graph, but no bool."""
+    return (isinstance(value, int | float) or hasattr(value, "__float__")) and not isinstance(value, bool)
+
+
 def _integers(name: str, value: object, spatial_dims: int) -> Size:
     entries = tuple(value) if isinstance(value, list | tuple) else None
     if entries is None or not all(is_integer(entry) for entry in entries):

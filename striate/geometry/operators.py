@@ -15,6 +15,7 @@ from striate.geometry.arguments import (
     check_padding_mode,
     check_spatial_dims,
     is_integer,
+    is_number,
     per_axis,
 )
 from striate.geometry.transposed import TransposedWindow
@@ -114,6 +115,8 @@ def _check_weight(
 
 
 def _check_padding_value(padding_mode: str, padding_value: float) -> None:
+    if not is_number(padding_value):
+        raise GeometryError("padding_value to be a number", f"padding_value={padding_value!r}", "Use 0 for zeros.")
     if padding_mode != "constant" and padding_value != 0:
         raise GeometryError(
             "padding_value only with padding_mode='constant'",

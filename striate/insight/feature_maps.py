@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn.modules.conv import _ConvNd
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from striate.errors import ModelError, did_you_mean
-from striate.insight.forward import Layers, check_model, example, run, tensors
+from striate.insight.forward import Layers, check_model, convolution_weight, example, one_input, run, tensors
 from striate.insight.modes import OperatorMode
 from striate.insight.rules.call import schema_of
 
@@ -91,7 +90,7 @@ def feature_maps(model: nn.Module, input: Tensor, stages: Iterable[str] | None =
     """
     model = check_model(model)
     if not isinstance(input, Tensor):
-        raise ModelError("an input tensor (N, C, *spatial)", f"{input!r}", "Give an example to compute maps from.")
+        raise one_input(input, "an input tensor (N, C, *spatial)", "Give an example to compute maps from.")
     recorder = _Recorder(Layers(model))
     with torch.inference_mode(False):  # tensors made in it hide what functions are made of
         run(recorder.layers, example(model, input).clone(), [recorder])
@@ -116,6 +115,7 @@ class _Recorder(OperatorMode):  # type: ignore[no-untyped-call]  # PyTorch leave
         super().__init__()
         self.layers = layers
         self.stages: dict[str, Stage] = {}
+        self._convolutions = {module for module in layers.names if convolution_weight(module) is not None}
         self._calls: dict[str, int] = {}
         self._reached: MutableMapping[Tensor, dict[str, str]] = WeakTensorKeyDictionary()
 
@@ -137,7 +137,7 @@ class _Recorder(OperatorMode):  # type: ignore[no-untyped-call]  # PyTorch leave
 
     def _begin(self, func: torch._ops.OpOverload, output: Tensor) -> None:
         name = self.layers.place
-        if not isinstance(self.layers.current, _ConvNd):
+        if self.layers.current not in self._convolutions:
             name = f"{name}.conv{output.ndim - 2}d".lstrip(".")
         name = name or type(self.layers.model).__name__
         self._calls[name] = self._calls.get(name, 0) + 1
@@ -186,15 +186,16 @@ def _kept(maps: Tensor) -> Tensor:
 def filters(model: nn.Module) -> dict[str, Tensor]:
     """The weights of all convolution layers, ``(C_out, C_in // groups, *kernel_size)``, by layer name, as copies.
 
-    Transposed convolutions are ``(C_in, C_out // groups, *kernel_size)``, as PyTorch keeps them. Raises `ModelError`
-    for something that is not a model.
+    Transposed convolutions are ``(C_in, C_out // groups, *kernel_size)``, as PyTorch keeps them. A layer of another
+    kind counts as a convolution if it has a method ``dense_weight()``, such as the partial connections of LeNet-5,
+    where zeros stand for connections that do not exist. Raises `ModelError` for something that is not a model.
 
     >>> from torch import nn
     >>> {name: tuple(weight.shape) for name, weight in filters(nn.Sequential(nn.Conv1d(2, 4, 3))).items()}
     {'0': (4, 2, 3)}
     """
     return {
-        name or type(module).__name__: module.weight.detach().clone()
+        name or type(module).__name__: weight.detach().clone()
         for name, module in check_model(model).named_modules()
-        if isinstance(module, _ConvNd)
+        if (weight := convolution_weight(module)) is not None
     }

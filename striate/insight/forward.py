@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _REFUSALS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
 """What PyTorch and models raise when an input does not suit them. Other exceptions are bugs and pass through."""
+
+_SEVERAL = "For a model of several inputs give a Module of one, whose forward supplies the others."
 
 
 @contextmanager
@@ -120,6 +122,20 @@ class Layers:
             pass
 
 
+def convolution_weight(module: nn.Module) -> Tensor | None:
+    """The weight of a convolution layer, ``(C_out, C_in // groups, *kernel_size)``; None for other layers.
+
+    Layers that keep their kernels in another form are known by a method ``dense_weight()``, which gives this one.
+
+    >>> convolution_weight(nn.Conv1d(2, 4, 3)).shape, convolution_weight(nn.ReLU())
+    (torch.Size([4, 2, 3]), None)
+    """
+    if isinstance(module, _ConvNd):
+        return module.weight
+    offered = getattr(module, "dense_weight", None)
+    return cast("Tensor", offered()) if callable(offered) else None
+
+
 def tensors(value: Any) -> list[Tensor]:
     """All tensors in nested tuples, lists and dictionaries."""
     return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
@@ -174,7 +190,9 @@ def _refusal(layers: Layers, given: tuple[int, ...], error: Exception) -> ModelE
     return ModelError(
         f"an input that {where} can take",
         f"{received}, which it refuses: {(str(error).splitlines() or [kind])[0].rstrip('.')}",
-        "Give inputs of the shape and type that the model was built for.",
+        _SEVERAL
+        if isinstance(error, TypeError) and "required positional argument" in str(error)
+        else "Give inputs of the shape and type that the model was built for.",
     )
 
 
@@ -194,6 +212,14 @@ def check_model(model: object) -> nn.Module:
     return model
 
 
+def one_input(given: object, expected: str, remedy: str) -> ModelError:
+    """The error for what is no input of a model; several tensors are counted instead of printed."""
+    count = len(tensors(given))
+    if count:
+        return ModelError(expected, f"{count} tensors in a {type(given).__name__}", _SEVERAL)
+    return ModelError(expected, f"{given!r}", remedy)
+
+
 def example(model: nn.Module, given: Tensor | Sequence[int]) -> Tensor:
     """The input to run a model on: a tensor as it is, or zeros of a shape with the model's type and device.
 
@@ -208,9 +234,9 @@ def example(model: nn.Module, given: Tensor | Sequence[int]) -> Tensor:
     else:
         shape = tuple(given) if isinstance(given, list | tuple) else ()
         if not shape or not all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in shape):
-            raise ModelError(
+            raise one_input(
+                given,
                 "an input tensor, or its shape (N, C, *spatial) in positive integers",
-                f"{given!r}",
                 "For one colour image of 32 x 32 pixels give (1, 3, 32, 32).",
             )
         floating = (tensor for tensor in states(model).values() if tensor.is_floating_point())

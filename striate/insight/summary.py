@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,14 +18,13 @@ from torch.overrides import TorchFunctionMode
 
 from striate.errors import ModelError
 from striate.geometry import ReceptiveField, Size, flops
-from striate.insight.forward import Layers, check_model, example, run, states, tensors
+from striate.insight.forward import Layers, check_model, convolution_weight, example, run, states, tensors
 from striate.insight.modes import Shapes
 from striate.insight.tracing import Tracing
 from striate.units import readable_bytes, readable_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from fractions import Fraction
 
 FieldOfAxis = ReceptiveField | None
 """The receptive field along one axis, None where it is not known."""
@@ -255,6 +255,7 @@ class _Listing(TorchFunctionMode):
         # The modules hold stand-ins while they run, so their parameters are looked up before.
         self._own = {module: list(module.parameters(recurse=False)) for module in self.layers.names}
         self._all = {module: list(module.parameters()) for module in self.layers.names}
+        self._zeros = {module: count for module in self.layers.names if (count := _zeros(module))}
         self._counted: set[nn.Parameter] = set()
         self._storages: dict[int, torch.UntypedStorage] = {}
         self._calls: dict[str, int] = {}
@@ -280,6 +281,9 @@ class _Listing(TorchFunctionMode):
         opened, self._leaf = self._leaf, None
         macs = self.tracing.macs - opened.macs
         name = self.layers.names[module] or _kind(module)
+        if module in self._zeros:
+            zeros = int(macs * self._zeros[module])
+            self.tracing.note(f"{zeros:,} of {macs:,} macs multiply weights that are always zero")
         self._add(name, _kind(module), inputs, tensors(output), opened.parameters, macs)
 
     # Functions
@@ -361,6 +365,14 @@ def _is_leaf(module: nn.Module) -> bool:
     return all(name == "parametrizations" for name, _ in module.named_children())
 
 
+def _zeros(module: nn.Module) -> Fraction:
+    """The share of a convolution's weight that stands for connections which do not exist."""
+    weight, dense = getattr(module, "weight", None), convolution_weight(module)
+    if not isinstance(weight, Tensor) or dense is None:
+        return Fraction(0)
+    return 1 - Fraction(weight.numel(), dense.numel())
+
+
 def _kind(module: nn.Module) -> str:
     return parametrize.type_before_parametrizations(module).__name__
 
@@ -374,7 +386,9 @@ def summary(model: nn.Module, input: Tensor | Sequence[int]) -> Summary:
     Nothing is computed unless the forward pass asks for values, which a note then
     says. The model is left as it was found.
 
-    Macs are those of convolutions, matrix products and attention, padding counted and biases left out. Receptive fields
+    Macs are those of convolutions, matrix products and attention as they are computed, padding counted and biases left
+    out; where a layer multiplies weights that are always zero, as LeNet-5's partial connections do, a note says how
+    often. Receptive fields
     are the positions that *can* matter, borders not regarded, and leave out the statistics of normalisations.
 
     Raises `ModelError` for a model that cannot take the input, naming the layer that refuses it. Source of the fields:

@@ -16,6 +16,7 @@ from striate.geometry import Axes, Size, Window
 from striate.models.field import field_conv_class, field_size
 from striate.models.registry import register
 from striate.nn import activation_layer, conv_class, dropout_layer, pool_class
+from striate.nn.chain import Chain
 
 if TYPE_CHECKING:
     from striate.nn import Activation
@@ -25,7 +26,7 @@ _SMALLEST_FIELD = 16
 _PAPER = "LeCun, Bottou, Bengio, Haffner: Gradient-Based Learning Applied to Document Recognition"
 
 
-class LeNet(nn.Sequential):
+class LeNet(Chain):
     """Two 5-wide convolutions with activation and pooling, then three dense layers; (N, C, *spatial) -> (N, classes).
 
     ``field`` is the size per axis it is built for, in which smaller inputs are centred. Raises `ModelError` when called

@@ -109,8 +109,8 @@ def model_entry(name: str) -> ModelEntry:
     >>> model_entry("lenet5").year
     1998
     """
-    if name not in _ENTRIES:
-        raise ModelError("the name of a model", repr(name), did_you_mean(name, _ENTRIES))
+    if not isinstance(name, str) or name not in _ENTRIES:
+        raise ModelError("the name of a model", repr(name), did_you_mean(str(name), _ENTRIES))
     return _ENTRIES[name]
 
 

@@ -13,6 +13,7 @@ from striate.geometry import Axes, Size, per_axis
 from striate.models.field import check_batch, check_exact_size
 from striate.models.registry import register
 from striate.nn import conv_class, dropout_layer, pool_class
+from striate.nn.chain import Chain
 from striate.units import readable_size
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _USUAL = 28
 _SMALLEST = 4
 
 
-class TwoConv(nn.Sequential):
+class TwoConv(Chain):
     """32 and 64 filters of width 3, each with ReLU and a pool, then 1024 dense units; (N, C, *spatial) -> (N, classes).
 
     Raises `ModelError` when called with an input of another size, rank or number of channels than it was built for.

@@ -12,6 +12,7 @@ from torch import nn
 
 from striate.errors import GeometryError, did_you_mean
 from striate.geometry import Axes, Padding, check_spatial_dims
+from striate.nn.chain import Chain
 from striate.nn.conv import PaddingMode, conv_class
 from striate.nn.grouped import check_multiplier, depthwise_conv_class, pointwise_conv_class
 
@@ -98,14 +99,14 @@ def dropout_layer(probability: float, spatial_dims: int = 0) -> nn.Module:
     """
     if spatial_dims:
         check_spatial_dims(spatial_dims)
-    if not 0 <= probability < 1:
+    if not isinstance(probability, int | float) or not 0 <= probability < 1:
         raise GeometryError(
             "a dropout probability of at least 0 and below 1", f"dropout={probability!r}", "Use 0 for no dropout."
         )
     return (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)[spatial_dims](probability)
 
 
-class _SeparableConv(nn.Sequential):
+class _SeparableConv(Chain):
     """A depthwise separable convolution of any rank; see `SeparableConv2d`."""
 
     spatial_dims: int
@@ -192,7 +193,7 @@ def separable_conv_class(spatial_dims: int) -> type[SeparableConv1d] | type[Sepa
     return (SeparableConv1d, SeparableConv2d, SeparableConv3d)[check_spatial_dims(spatial_dims) - 1]
 
 
-class ConvBlock(nn.Sequential):
+class ConvBlock(Chain):
     """A convolution with its norm, activation and dropout, in any order; its parts are named by the words of ``order``.
 
     ``conv`` makes the convolution and defaults to `Conv1d`, `Conv2d` or `Conv3d`; it is called as they are, with the

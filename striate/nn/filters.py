@@ -216,6 +216,12 @@ class FixedFilter(nn.Module):
                 f"an input of shape {tuple(input.shape)}",
                 f"Reshape it to {self.spatial_dims + 2} axes.",
             )
+        if not input.is_floating_point() and not input.is_complex():
+            raise GeometryError(
+                "values with a fraction, as filters give",
+                f"an input of {input.dtype}",
+                "Convert it first, as with input.float().",
+            )
         channels = input.shape[1]
         weight = self.kernel.expand(channels, 1, *self.kernel_size)
         return ops.conv(

@@ -195,12 +195,12 @@ def lp_pool(
     >>> lp_pool(torch.tensor([[[3.0, 4.0, 6.0, 8.0]]]), 2, kernel_size=2)
     tensor([[[ 5., 10.]]])
     """
-    if norm_type == 0 or math.isnan(norm_type):
+    if not isinstance(norm_type, int | float) or norm_type == 0 or math.isnan(norm_type):
         raise GeometryError(
-            "norm_type other than 0", f"norm_type={norm_type!r}", "Use 1 for sums, 2 for the usual norm."
+            "norm_type to be a number other than 0", f"norm_type={norm_type!r}", "Use 1 for sums, 2 for the usual norm."
         )
     if math.isinf(norm_type):
-        sign = math.copysign(1, norm_type)
+        sign = 1 if norm_type > 0 else -1
         extremes = max_pool(sign * input.abs(), kernel_size, stride, padding, 1, ceil_mode, spatial_dims=spatial_dims)
         return sign * extremes
     means = avg_pool(input.pow(norm_type), kernel_size, stride, padding, ceil_mode, spatial_dims=spatial_dims)

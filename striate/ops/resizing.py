@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from torch.nn import functional as F
@@ -77,7 +78,7 @@ def _target(
     if size is not None:
         return list(geometry.per_axis("size", size, len(old))), None
     scales = [*scale_factor] if isinstance(scale_factor, list | tuple) else [scale_factor] * len(old)
-    factors = [float(s) for s in scales if isinstance(s, int | float) and s > 0]
+    factors = [float(s) for s in scales if isinstance(s, int | float) and 0 < s < math.inf]
     if not len(factors) == len(scales) == len(old):
         raise GeometryError(
             f"scale_factor to be a positive number, or {len(old)} of them, one per spatial axis",

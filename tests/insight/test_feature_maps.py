@@ -7,6 +7,7 @@ from torch import nn
 
 from striate.errors import ModelError
 from striate.insight import feature_maps, filters
+from striate.models import create_model
 
 
 def rank(spatial_dims: int) -> nn.Sequential:
@@ -107,6 +108,21 @@ def test_stages_can_be_chosen():
     assert str(caught.value) == (
         "Expected an input tensor (N, C, *spatial); received (1, 2, 10, 10). Give an example to compute maps from."
     )
+
+
+def test_partial_connections_are_convolutions_too():
+    net, x = create_model("lenet5"), torch.randn(1, 1, 32, 32)
+    found = filters(net)
+    assert {name: tuple(weight.shape) for name, weight in found.items()} == {
+        "c1": (6, 1, 5, 5),
+        "c3": (16, 6, 5, 5),
+        "c5": (120, 16, 5, 5),
+    }
+    assert torch.equal(found["c3"], net.get_submodule("c3").dense_weight())
+    assert not found["c3"].requires_grad
+    stages = feature_maps(net, x)
+    assert list(stages) == list(found)
+    torch.testing.assert_close(stages["c3"].convolution, net[:5](x))
 
 
 def test_filters_are_copies_of_all_convolution_weights():

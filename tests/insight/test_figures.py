@@ -175,6 +175,18 @@ def test_curves():
     save_to_nowhere(curves_figure([1], {"train": [nan]}, {"train": [nan]}))
 
 
+def test_the_best_epoch_is_the_first_highest_or_the_one_given():
+    loss, accuracy = {"val": [3.0, 2.0, 1.0, 0.5]}, {"val": [0.5, 0.75, 0.75, float("nan")]}
+
+    def marked(best_epoch: int | None) -> tuple[str, list[list[float]]]:
+        axes = curves_figure([1, 2, 3, 4], loss, accuracy, best_epoch=best_epoch).axes[1]
+        return axes.get_title(loc="right"), [list(line.get_xdata()) for line in axes.lines[1:]]
+
+    assert marked(None) == ("best val 75.00 % at epoch 2", [[2]])
+    assert marked(3) == ("best val 75.00 % at epoch 3", [[3]])
+    assert marked(4) == ("", [])
+
+
 @pytest.mark.parametrize(
     ("draw", "message"),
     [
@@ -195,6 +207,10 @@ def test_curves():
         (
             lambda: curves_figure([1, 2], {"val": [1.0]}),
             "Expected one loss per epoch, 2; received 1 for 'val'. Fill gaps with NaN.",
+        ),
+        (
+            lambda: curves_figure([1, 2], {"val": [1.0, 0.5]}, best_epoch=0),
+            "Expected best_epoch to be one of the epochs, 1 to 2; received best_epoch=0. Leave it out if unknown.",
         ),
         (
             lambda: prediction_figure(torch.zeros(1, 4), ["a", "b"], [1.0]),

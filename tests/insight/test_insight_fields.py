@@ -130,6 +130,12 @@ NETS = {
         sequence(nn.Conv2d(1, 2, (5, 3), (2, 1)), nn.AvgPool2d((1, 2), padding=(0, 1))),
     ),
     "lp pool": ("gradient", (1, 20, 20), sequence(nn.LPPool2d(2, 3, 2))),
+    "activations": (
+        "gradient", (2, 30),
+        sequence(
+            nn.Conv1d(2, 4, 3), nn.PReLU(4), nn.Hardswish(), nn.LogSigmoid(), nn.RReLU(), nn.GLU(1), nn.Conv1d(2, 1, 2)
+        ),
+    ),
     "residual": ("nan", (2, 24, 24), sequence(Residual(), Residual())),
     "inception": ("nan", (1, 20, 20), Inception()),
     "asymmetric": ("gradient", (1, 24, 28), Asymmetric()),

@@ -11,7 +11,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from striate.errors import ModelError
-from striate.insight import summary
+from striate.insight import feature_maps, summary
+from striate.models import create_model
 
 
 def lenet() -> nn.Sequential:
@@ -158,6 +159,29 @@ def test_recurrent_layers_by_hand():
     assert found.macs == 2 * 7 * (4 * 5 * 3 + 4 * 5 * 5)
 
 
+def test_weights_that_are_always_zero_are_said_to_be_counted():
+    found = summary(create_model("lenet5"), (2, 1, 32, 32))
+    # 60 of the 96 pairs of maps are connected, by 5x5 kernels at 10x10 positions.
+    assert {row.name: row.macs for row in found.rows}["c3"] == 2 * 96 * 25 * 100
+    assert found.notes == ("c3: 180,000 of 480,000 macs multiply weights that are always zero",)
+    assert found.macs // 2 - 90_000 == 325_680
+
+
+@pytest.mark.parametrize("cell", [nn.RNN, nn.LSTM, nn.GRU])
+def test_fields_of_recurrent_layers_are_known(cell):
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.cell = nn.Conv1d(2, 4, 3), cell(4, 5, batch_first=True)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.cell(self.conv(x).transpose(1, 2))[0][:, -1]
+
+    found = summary(Recurrent(), (1, 2, 9))
+    assert found.notes == ()
+    assert [axis and (axis.size, axis.offset) for axis in found.receptive_field] == [(9, 4)]
+
+
 def test_a_weight_normed_layer_is_one_row():
     found = summary(MODELS["weight norm"][0](), (1, 2, 8, 8))
     assert [(row.kind, row.parameters) for row in found.rows] == [("Conv2d", 3 * 18 + 3 + 3)]
@@ -300,6 +324,24 @@ def test_wrong_things():
             f"Expected an input tensor, or its shape (N, C, *spatial) in positive integers; received {given!r}. "
             "For one colour image of 32 x 32 pixels give (1, 3, 32, 32)."
         )
+
+
+def test_several_inputs():
+    class Two(nn.Module):
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return x + y
+
+    remedy = "For a model of several inputs give a Module of one, whose forward supplies the others."
+    assert refused(Two(), (torch.ones(1, 2), torch.ones(1, 2))) == (
+        "Expected an input tensor, or its shape (N, C, *spatial) in positive integers; received 2 tensors in a tuple. "
+        + remedy
+    )
+    message = refused(Two(), (1, 2))
+    assert message.startswith("Expected an input that the model (Two) can take; received (1, 2), which it refuses: ")
+    assert message.endswith(f"missing 1 required positional argument: 'y'. {remedy}")
+    with pytest.raises(ModelError) as caught:
+        feature_maps(Two(), [torch.ones(1, 2), torch.ones(1, 2)])
+    assert str(caught.value) == (f"Expected an input tensor (N, C, *spatial); received 2 tensors in a list. {remedy}")
 
 
 def test_a_bug_in_a_model_is_not_taken_for_a_wrong_input():

@@ -57,6 +57,14 @@ def test_field_follows_input_size_and_can_be_set(rank):
     assert small(torch.zeros(1, 1, *(16,) * rank)).shape == (1, 10)
 
 
+@pytest.mark.parametrize("name", [*FIELD_MODELS, "two_conv"])
+def test_the_layers_before_the_last_are_a_slice(name):
+    model, x = create_model(name).eval(), torch.rand(2, 1, 28, 28)
+    features = model[:-1]
+    assert [layer for layer, _ in features.named_children()] == [layer for layer, _ in model.named_children()][:-1]
+    assert torch.equal(model[-1](features(x)), model(x))
+
+
 def test_options_choose_the_parts():
     model = create_model("lenet", activation="tanh", pool="avg", dropout=0.3)
     assert type(model.act1).__name__ == "Tanh"

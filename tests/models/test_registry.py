@@ -70,6 +70,18 @@ def register_twice():
             "Expected the name of a model; received 'vgg'. Choose one of: lenet, lenet5, lenet_drawn, two_conv.",
         ),
         (
+            lambda: create_model(["lenet"]),
+            "Expected the name of a model; received ['lenet']. Did you mean 'lenet' or 'lenet5'?",
+        ),
+        (
+            lambda: create_model("lenet5", scale=float("nan")),
+            "Expected scale to be a positive number; received scale=nan. Use 1 for the distances as they are.",
+        ),
+        (
+            lambda: create_model("lenet5", scale="0.1"),
+            "Expected scale to be a positive number; received scale='0.1'. Use 1 for the distances as they are.",
+        ),
+        (
             lambda: create_model("lenet5", spatial_dims=3),
             "Expected lenet5 in 2-D; received spatial_dims=3. Models in 3-D: lenet, lenet_drawn, two_conv.",
         ),

@@ -101,6 +101,15 @@ def test_activations_are_torchs(word):
     assert layer(torch.randn(3)).shape == (3,)
 
 
+@pytest.mark.parametrize("make", [lambda: nn.ConvBlock(2, 1, 4, 3), lambda: nn.SeparableConv2d(1, 4, 3)])
+def test_slices_are_the_same_layers_in_a_plain_sequential(make):
+    block = make()
+    part = block[1:]
+    assert type(part) is torch.nn.Sequential
+    assert dict(part.named_children()) == dict(list(block.named_children())[1:])
+    assert block[-1] is part[-1]
+
+
 def test_dropout_is_of_whole_channels():
     dropped = nn.dropout_layer(0.5, 2)(torch.ones(1, 64, 3, 3))
     assert torch.equal(dropped.amax((2, 3)), dropped.amin((2, 3)))
@@ -124,6 +133,10 @@ def test_dropout_is_of_whole_channels():
         (
             lambda: nn.dropout_layer(1.0, 2),
             "Expected a dropout probability of at least 0 and below 1; received dropout=1.0. Use 0 for no dropout.",
+        ),
+        (
+            lambda: nn.dropout_layer("0.5"),
+            "Expected a dropout probability of at least 0 and below 1; received dropout='0.5'. Use 0 for no dropout.",
         ),
         (
             lambda: nn.ConvBlock(2, 1, 1, 3, order="norm activation"),

@@ -181,6 +181,13 @@ def unknown_rank():
             ),
         ),
         (
+            lambda: FixedFilter("sobel_x")(torch.zeros(1, 1, 6, 6, dtype=torch.uint8)),
+            (
+                "Expected values with a fraction, as filters give; received an input of torch.uint8. "
+                "Convert it first, as with input.float()."
+            ),
+        ),
+        (
             lambda: FixedFilter("sobel_x")(torch.zeros(6, 6)),
             (
                 "Expected a batch (N, C, size, size) for a 2-D filter; received an input of shape (6, 6). "

@@ -270,9 +270,10 @@ def test_windows_of_pools():
         "Expected an input with at least one channel and one position on every spatial axis; "
         "received an input of shape (1, 0, 4). Only the batch may be empty."
     )
-    for norm_type in (0, float("nan")):
+    for norm_type in (0, float("nan"), "2", None):
         assert said(ops.lp_pool, x, norm_type, 2) == (
-            f"Expected norm_type other than 0; received norm_type={norm_type!r}. Use 1 for sums, 2 for the usual norm."
+            f"Expected norm_type to be a number other than 0; received norm_type={norm_type!r}. "
+            "Use 1 for sums, 2 for the usual norm."
         )
 
 
@@ -317,7 +318,7 @@ def test_resizing():
             f"Expected either size or scale_factor; received size={size!r} and scale_factor={scale_factor!r}. "
             "Give exactly one of them."
         )
-    for scale_factor in (0, -1.0, "2", [2.0, -2.0]):
+    for scale_factor in (0, -1.0, "2", [2.0, -2.0], float("inf"), float("nan")):
         planes = torch.zeros(1, 1, 4, 4)
         assert said(ops.resize, planes, scale_factor=scale_factor) == (
             "Expected scale_factor to be a positive number, or 2 of them, one per spatial axis; "

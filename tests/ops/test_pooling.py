@@ -149,6 +149,14 @@ def test_lp_pool_of_nothing_has_no_gradient_and_odd_powers_keep_their_sign():
     assert ops.lp_pool(torch.tensor([[[0.0, 2.0, 4.0, 4.0]]]), -1, 2).tolist() == [[[0, 2]]]
 
 
+def test_an_infinite_norm_keeps_integers():
+    x = torch.tensor([[[[1, -7, 2, 3]]]])
+    for p, expected in ((math.inf, [[[[7, 3]]]]), (-math.inf, [[[[1, 2]]]])):
+        output = ops.lp_pool2d(x, p, (1, 2))
+        assert output.dtype == torch.int64
+        assert output.tolist() == expected
+
+
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64, torch.uint8])
 def test_max_pool_of_integers_never_returns_padding(dtype):
     low = torch.iinfo(dtype).min

@@ -185,11 +185,14 @@ def curves_figure(
     loss: Mapping[str, Sequence[float]],
     accuracy: Mapping[str, Sequence[float]] | None = None,
     title: str = "Learning curves",
+    *,
+    best_epoch: float | None = None,
 ) -> Figure:
     """Draw loss and accuracy per epoch, one line for each part of the data (``{"train": [...], "val": [...]}``).
 
-    Accuracies are shares from 0 to 1; the best one of the last part is marked. Missing values are NaN. Raises
-    `InputError` if a curve is not as long as ``epochs``.
+    Accuracies are shares from 0 to 1; that of the last part at ``best_epoch`` is marked, or its first highest one where
+    none is given. Missing values are NaN. Raises `InputError` if a curve is not as long as ``epochs``, or
+    ``best_epoch`` is not one of them.
 
     >>> figure = curves_figure([1, 2], {"train": [2.0, 1.0], "val": [2.1, 1.3]}, {"val": [0.5, 0.8]})
     >>> [axes.get_title(loc="left") for axes in figure.axes]
@@ -202,6 +205,11 @@ def curves_figure(
                 raise InputError(
                     f"one {name} per epoch, {len(epochs)}", f"{len(values)} for {part!r}", "Fill gaps with NaN."
                 )
+    if best_epoch is not None and best_epoch not in epochs:
+        drawn = f"{min(epochs):g} to {max(epochs):g}" if epochs else "none"
+        raise InputError(
+            f"best_epoch to be one of the epochs, {drawn}", f"best_epoch={best_epoch!r}", "Leave it out if unknown."
+        )
     width, height = 3.7, 2.5
     sheet = Sheet(2 * MARGIN + len(panels) * (width + 0.6), TOP + height + 0.85, title, f"{len(epochs)} epochs")
     for index, (name, curves) in enumerate(panels.items()):
@@ -210,7 +218,7 @@ def curves_figure(
         axes.set_title(name, loc="left", fontsize=9.5, color=INK)
         if name == "accuracy":
             axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
-            _mark_best(axes, epochs, curves)
+            _mark_best(axes, epochs, curves, best_epoch)
     return sheet.figure
 
 
@@ -234,16 +242,20 @@ def _draw_curves(axes: Axes, epochs: Sequence[float], curves: Mapping[str, Seque
         axes.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="best")
 
 
-def _mark_best(axes: Axes, epochs: Sequence[float], curves: Mapping[str, Sequence[float]]) -> None:
+def _mark_best(
+    axes: Axes, epochs: Sequence[float], curves: Mapping[str, Sequence[float]], best_epoch: float | None
+) -> None:
     part, values = list(curves.items())[-1]
-    finite = [(value, -index) for index, value in enumerate(values) if math.isfinite(value)]
-    if not finite:
+    candidates = [
+        (value, epoch)
+        for value, epoch in zip(values, epochs, strict=True)
+        if math.isfinite(value) and best_epoch in (None, epoch)
+    ]
+    if not candidates:
         return
-    best, index = max(finite)
-    axes.plot(
-        [epochs[-index]], [best], "o", markersize=7, markerfacecolor="none", markeredgecolor=INK, markeredgewidth=1
-    )
-    text = f"best {part} {100 * best:.2f} % at epoch {epochs[-index]:g}"
+    best, epoch = max(candidates, key=lambda candidate: candidate[0])  # the first of equals
+    axes.plot([epoch], [best], "o", markersize=7, markerfacecolor="none", markeredgecolor=INK, markeredgewidth=1)
+    text = f"best {part} {100 * best:.2f} % at epoch {epoch:g}"
     axes.set_title(drawable(text), loc="right", fontsize=8, color=GREY)
 
 

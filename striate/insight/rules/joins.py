@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+# Elementwise, though PyTorch does not mark them so.
+@rule("_prelu_kernel", "hardswish")
 @rule(
     "copy", "where", "masked_fill", "native_dropout", "native_channel_shuffle", "channel_shuffle", "lift_fresh", "fill"
 )
@@ -54,6 +56,22 @@ def join(call: Call, operands: Sequence[Trace], shape: Sequence[int]) -> Trace |
     if any(all(trace.fields[axis].known for trace in aligned) for axis in lost):
         call.note(f"{call.name} joins maps whose positions do not match; receptive fields end there")
     return Trace(tuple(met), joint.dims)
+
+
+@rule("log_sigmoid_forward", "rrelu_with_noise")
+def _activation(call: Call, output: Tensor, index: int) -> Trace | None:
+    # What else they return is kept for the backward pass.
+    return None if index else call.trace("self")
+
+
+@rule("glu")
+def _gate(call: Call, output: Tensor, index: int) -> Trace | None:
+    trace = call.trace("self")
+    if trace is None:
+        return None
+    dim = call.dim(output.ndim)
+    axes = trace.axes_along(dim)
+    return call.lose(trace, axes).with_dim(dim, (Factor(output.shape[dim], tuple(sorted(axes))),))
 
 
 @rule("cat")

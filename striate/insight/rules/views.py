@@ -110,7 +110,7 @@ def _select(call: Call, output: Tensor, index: int) -> Trace | None:
     return _take(call, trace, dim, position, 1, 1).without_dims(dim)
 
 
-@rule("split", "split_with_sizes", "chunk")
+@rule("split", "split_with_sizes", "chunk", "unsafe_split", "unsafe_split_with_sizes", "unsafe_chunk")
 def _split(call: Call, output: Tensor, index: int) -> Trace | None:
     trace = call.trace("self")
     if trace is None:
