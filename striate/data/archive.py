@@ -15,7 +15,7 @@ import zlib
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from striate.data.file import File, is_clutter
+from striate.data.file import File, check_readable_name, is_clutter
 from striate.errors import DataError
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class _Counted(io.RawIOBase):
 
 
 def _safe_name(member: tarfile.TarInfo, path: Path) -> str:
+    check_readable_name(member.name)
     name = PurePosixPath(member.name)
     if name.is_absolute() or ".." in name.parts:
         raise DataError(

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from striate.data.class_names import check_class_names
-from striate.data.labels import check_counts, index_labels
-from striate.data.layout import as_samples, find_layout
+from striate.data.labels import check_counts, index_labels, texts
+from striate.data.layout import as_samples, check_layout, find_layout
 from striate.data.npy import read_npy
 from striate.data.reader import SPLIT_WORDS, ArrayPart, Collection, ReadOptions, numbered
 from striate.data.source import Source, siblings
@@ -193,7 +193,8 @@ def _collection(
 ) -> Collection:
     layout = options.layout
     if layout is None and source.form == "file" and kind == "npz" and "layout" in arrays.names:
-        layout = str(arrays.get("layout").reshape(-1)[0])
+        words = texts(arrays.get("layout").reshape(-1), arrays.label("layout")).tolist()
+        layout = check_layout(words[0] if len(words) == 1 else words)
     inputs = {}
     labels = {}
     for split, (images, targets) in pairs.items():
@@ -206,7 +207,7 @@ def _collection(
         inputs[split], labels[split] = as_samples(values, layout, arrays.label(images)), classes
     names = None
     if "classes" in arrays.names:
-        names = [str(name) for name in arrays.get("classes").reshape(-1).tolist()]
+        names = [str(name) for name in texts(arrays.get("classes").reshape(-1), arrays.label("classes")).tolist()]
         check_class_names(names, arrays.label("classes"))
     known, indices = index_labels(labels, names, {split: arrays.label(pair[1]) for split, pair in pairs.items()})
     parts = {split: ArrayPart(inputs[split], indices[split], numbered(images)) for split, (images, _) in pairs.items()}

@@ -8,6 +8,7 @@ aliases (what Pillow calls BILINEAR). Aspect ratios are not kept.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -58,15 +59,14 @@ def target_size(image_size: int | Sequence[int] | None, spatial_dims: int) -> tu
     """
     if image_size is None:
         return None
-    whole = hasattr(image_size, "__index__")
-    sizes = (image_size,) * spatial_dims if whole else tuple(image_size)  # type: ignore[arg-type]
+    sizes = tuple(image_size) if isinstance(image_size, Iterable) else (image_size,) * spatial_dims
     if len(sizes) != spatial_dims or not all(type(size) is int and size >= 1 for size in sizes):
         raise DataError(
             f"image_size to be a positive integer, or {spatial_dims} of them",
             f"image_size={image_size!r}",
             f"Give one size for all axes, or one for each of the {spatial_dims}.",
         )
-    return sizes  # type: ignore[return-value]
+    return sizes
 
 
 def resize(

@@ -150,7 +150,7 @@ def decode_image(file: File) -> tuple[torch.Tensor, float]:
             _check_pixels(image.size, file)
             return _pixels(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _bomb(file, str(error)) from error
+        raise _bomb(file, str(error).rstrip(".")) from error
     except DataError:
         raise
     except _DAMAGE as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -80,6 +81,37 @@ def is_clutter(name: str) -> bool:
     (True, False)
     """
     return any(part.startswith(".") or part in ("__MACOSX", "Thumbs.db") for part in PurePosixPath(name).parts)
+
+
+def is_file(path: Path) -> bool:
+    """Whether this is a file; also False where the system refuses to say, as for names that are too long.
+
+    >>> is_file(Path("x" * 5000))
+    False
+    """
+    # pathlib's own raises for some refusals in some versions of Python.
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_folder(path: Path) -> bool:
+    """Whether this is a folder; also False where the system refuses to say, as for names that are too long.
+
+    >>> is_folder(Path("x" * 5000))
+    False
+    """
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def check_readable_name(name: str) -> None:
+    r"""Check that a name is text, so that it can be printed and written to files. Raises `DataError`.
+
+    >>> check_readable_name("caf\udce9.png")
+    Traceback (most recent call last):
+    striate.errors.DataError: Expected names of files and folders in UTF-8; received 'caf\\udce9.png'. Rename it.
+    """
+    # What Python cannot decode in a name comes as a lone surrogate.
+    if not name.isascii() and any("\ud800" <= letter <= "\udfff" for letter in name):
+        raise DataError("names of files and folders in UTF-8", ascii(name), "Rename it.")
 
 
 def file_on_disk(path: Path, name: str) -> File:

@@ -61,7 +61,7 @@ def _flat(values: npt.NDArray[Any], label: str) -> npt.NDArray[Any]:
             "Turn one-hot rows into numbers with argmax(axis=1).",
         )
     if values.dtype.kind in "US":
-        return _texts(values, label)
+        return texts(values, label)
     with np.errstate(invalid="ignore"):
         whole = values.astype(np.int64)
     if (whole != values).any() or (whole < 0).any():
@@ -70,13 +70,18 @@ def _flat(values: npt.NDArray[Any], label: str) -> npt.NDArray[Any]:
     return whole
 
 
-def _texts(values: npt.NDArray[Any], label: str) -> npt.NDArray[Any]:
+def texts(values: npt.NDArray[Any], label: str) -> npt.NDArray[Any]:
+    """Decode an array of bytes as UTF-8 and leave any other as it is. Raises `DataError` for what is no Unicode.
+
+    >>> texts(np.array([b"cat"]), "y")
+    array(['cat'], dtype='<U3')
+    """
     try:
-        texts = np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
-        texts.tolist()
+        decoded = np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
+        decoded.tolist()
     except ValueError as error:
         raise DataError("labels in valid Unicode or UTF-8", f"{label}: {error}", "Write the labels again.") from error
-    return texts
+    return decoded
 
 
 def _in_range(values: npt.NDArray[Any], classes: int, label: str) -> torch.Tensor:

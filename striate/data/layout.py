@@ -94,8 +94,8 @@ def as_samples(array: npt.NDArray[Any], layout: str | None, name: str) -> torch.
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
-def check_layout(layout: str) -> str:
+def check_layout(layout: Any) -> str:
     """Return ``layout`` if it is one of LAYOUTS. Raises `DataError`."""
-    if layout not in LAYOUTS:
+    if not isinstance(layout, str) or layout not in LAYOUTS:
         raise DataError("a layout word", f"layout={layout!r}", did_you_mean(str(layout).upper(), LAYOUTS))
     return layout

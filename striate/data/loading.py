@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -70,7 +71,8 @@ def load_data(
             f"{opened.label} with only {', '.join(collection.classes) or 'none'}",
             "Classification needs samples of two classes or more.",
         )
-    size = image_size if image_size is None or isinstance(image_size, int) else tuple(image_size)
+    # What is neither a size nor sizes is told of where the number of axes is known.
+    size: Any = tuple(image_size) if isinstance(image_size, Iterable) else image_size
     decoder = Decoder(channels, size, layout)
     made = gather(collection, decoder, skip_corrupt, budget, opened.label)
     _check_classes(made.parts["train"], collection.classes, opened.label)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from striate.data.file import File, file_on_disk
+from striate.data.file import File, file_on_disk, is_file
 from striate.data.labels import index_labels
 from striate.data.reader import SPLIT_WORDS, Collection, FilePart, ReadOptions
 from striate.data.source import check_link
@@ -42,10 +42,19 @@ class ManifestReader:
         labels: dict[str, list[str]] = {}
         root = Path(manifest.label).parent
         resolved = root.resolve()
+        lines: dict[str, int] = {}
         for line, row in _rows(manifest):
             where = f"{manifest.label}, line {line}"
             split = _split(row, where)
-            files.setdefault(split, []).append(_file(row["path"], root, resolved, where))
+            file = _file(row["path"], root, resolved, where)
+            # A file listed twice could be learned from and tested on, or have two labels.
+            if lines.setdefault(file.name, line) != line:
+                raise DataError(
+                    "every file in one line",
+                    f"{file.name!r} in lines {lines[file.name]} and {line} of {manifest.label}",
+                    "Remove one of them.",
+                )
+            files.setdefault(split, []).append(file)
             labels.setdefault(split, []).append(_label(row["label"], where))
         if "" in files and len(files) > 1:
             raise DataError(
@@ -69,11 +78,11 @@ def _rows(manifest: File) -> list[tuple[int, dict[str, str]]]:
         text = manifest.read().decode("utf-8-sig")
         reader = csv.DictReader(io.StringIO(text, newline=""))
         columns = list(reader.fieldnames or ())
-        if not {"path", "label"} <= set(columns):
+        if columns.count("path") != 1 or columns.count("label") != 1 or columns.count("split") > 1:
             raise DataError(
-                "a CSV file with the columns path and label",
-                f"{manifest.label} with {', '.join(columns) or 'no columns'}",
-                "Name the columns in the first line.",
+                "a CSV file with one column path, one column label and at most one column split",
+                f"{manifest.label} with {', '.join(map(repr, columns)) or 'no columns'}",
+                "Name the columns in the first line, with commas between them.",
             )
         rows = [(reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
@@ -115,7 +124,7 @@ def _file(text: str, root: Path, resolved: Path, where: str) -> File:
             "Put the CSV file above the samples and list them from there.",
         )
     path = root / name
-    if not path.is_file():
+    if not is_file(path):
         raise DataError("a file that exists", f"{text!r} in {where}", "Correct the path, or remove the line.")
     check_link(path, resolved)
     return file_on_disk(path, str(name))

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import difflib
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from PIL import Image
 
 from striate.data.decoding import ARRAY_SUFFIXES, SAMPLE_SUFFIXES, Decoder
-from striate.data.file import File, file_on_disk
+from striate.data.file import File, file_on_disk, is_file, is_folder
 from striate.errors import DataError
 from striate.files import replacing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from os import PathLike
 
 PICTURE_SUFFIXES = (".bmp", ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp")
 
@@ -20,8 +26,8 @@ PICTURE_SUFFIXES = (".bmp", ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp")
 def sample_file(path: str | Path) -> File:
     """The file at ``path``, if it is one and of a kind that holds a sample. Raises `DataError`."""
     given = Path(path)
-    if not given.is_file():
-        names = [entry.name for entry in given.parent.iterdir()] if given.parent.is_dir() else []
+    if not is_file(given):
+        names = [entry.name for entry in given.parent.iterdir()] if is_folder(given.parent) else []
         near = difflib.get_close_matches(given.name, names, n=1)
         raise DataError("a file that exists", str(path), f"Did you mean {near[0]!r}?" if near else "Check the path.")
     file = file_on_disk(given, given.name)
@@ -67,15 +73,28 @@ def write_output(values: torch.Tensor, path: str | Path) -> Path:
             f"values of shape {tuple(values.shape)} for {path}",
             "Write them to a .npy file.",
         )
+    with writing(path), replacing(target) as beside:
+        if suffix in ARRAY_SUFFIXES:
+            np.save(beside, values.detach().cpu().float().numpy())
+        else:
+            pixels = values.detach().cpu().double().round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+            Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(beside)
+    return target
+
+
+@contextmanager
+def writing(path: str | PathLike[str]) -> Iterator[None]:
+    """Turn the system's refusal to write to ``path`` into a `DataError`.
+
+    >>> with writing("no such folder/a.txt"):
+    ...     Path("no such folder/a.txt").write_text("a")
+    Traceback (most recent call last):
+    striate.errors.DataError: Expected a place where the file can be written; received no such folder/a.txt: \
+No such file or directory. Create the folder first.
+    """
     try:
-        with replacing(target) as beside:
-            if suffix in ARRAY_SUFFIXES:
-                np.save(beside, values.detach().cpu().float().numpy())
-            else:
-                pixels = values.detach().cpu().double().round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
-                Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(beside)
+        yield
     except OSError as error:
         raise DataError(
             "a place where the file can be written", f"{path}: {error.strerror}", "Create the folder first."
         ) from error
-    return target

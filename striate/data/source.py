@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from striate.data.archive import is_archive, read_archive
-from striate.data.file import File, file_on_disk, is_clutter
+from striate.data.file import File, check_readable_name, file_on_disk, is_clutter, is_file, is_folder
 from striate.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
@@ -53,22 +53,37 @@ def open_source(given: str | Path, budget: Budget) -> Source:
     label = str(given)
     if isinstance(given, str) and given in BUILT_IN:
         return Source(label, "name", ())
+    if not label:
+        raise DataError("a file, a folder or a built-in data set", "an empty text", "Write . for this folder.")
+    check_readable_name(label)
     path = Path(given).expanduser()
-    if path.is_dir():
+    if is_folder(path):
         folders: list[str] = []
         files = list(_walk(path, path.resolve(), "", folders))
         return _arranged(Source(label, "folder", tuple(files)), folders)
-    if path.is_file():
+    if is_file(path):
         if is_archive(path):
             members, folders = read_archive(path, budget)
             return _arranged(Source(label, "archive", tuple(members)), folders)
         return Source(label, "file", (file_on_disk(path, path.name),))
-    if path.exists():
+    if os.path.exists(path):  # noqa: PTH110 - see is_file
         raise DataError("a file or folder", f"{label}, which is a device or pipe", "Write it to a file first.")
     begun = _files_beginning_with(path)
     if begun:
         return Source(label, "prefix", begun)
     raise DataError("a file, a folder or a built-in data set that exists", label, _nearest(path, label))
+
+
+def absolute_source(given: str) -> str:
+    """Give the same source as a text that means the same in every folder; what does not exist stays as it is.
+
+    >>> absolute_source("digits"), absolute_source("no such file")
+    ('digits', 'no such file')
+    """
+    path = Path(given).expanduser()
+    if not given or given in BUILT_IN or not (is_file(path) or is_folder(path) or _files_beginning_with(path)):
+        return given
+    return str(path.resolve())
 
 
 def siblings(path: Path) -> tuple[File, ...]:
@@ -87,6 +102,7 @@ def _walk(folder: Path, root: Path, inside: str, folders: list[str]) -> Iterator
     for entry in entries:
         if is_clutter(entry.name):
             continue
+        check_readable_name(entry.path)
         if entry.is_symlink():
             check_link(Path(entry.path), root)
         if entry.is_dir():
@@ -134,7 +150,7 @@ def _arranged(source: Source, folders: list[str]) -> Source:
 
 
 def _files_beginning_with(path: Path) -> tuple[File, ...]:
-    if not path.name or not path.parent.is_dir():
+    if not path.name or not is_folder(path.parent):
         return ()
     found = [file for file in siblings(path) if file.name.startswith(path.name)]
     rest = [replace(file, name=file.name[len(path.name) :].lstrip("-_.")) for file in found]
@@ -144,9 +160,9 @@ def _files_beginning_with(path: Path) -> tuple[File, ...]:
 
 def _nearest(path: Path, label: str) -> str:
     missing = path
-    while not missing.parent.is_dir() and missing.parent != missing:
+    while not is_folder(missing.parent) and missing.parent != missing:
         missing = missing.parent
-    names = [entry.name for entry in missing.parent.iterdir()] if missing.parent.is_dir() else []
+    names = [entry.name for entry in missing.parent.iterdir()] if is_folder(missing.parent) else []
     near = difflib.get_close_matches(missing.name, names, n=2, cutoff=0.6)
     alone = missing.name == label
     prefix = "" if alone else f"{missing.parent}/"

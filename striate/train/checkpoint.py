@@ -6,6 +6,7 @@ are written from it and can be written again, so only this one file has to be re
 
 from __future__ import annotations
 
+import io
 import pickle
 import zipfile
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import safetensors
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from striate.errors import CheckpointError
 from striate.files import replacing
@@ -63,8 +64,11 @@ class TrainingState:
             "rng": rng_state(),
             "progress": self.progress.state_dict(),
         }
+        # Into memory first: PyTorch's own writer hides why the system refuses to write.
+        content = io.BytesIO()
+        torch.save(state, content)
         with replacing(path, durable=True) as partial:
-            torch.save(state, partial)
+            partial.write_bytes(content.getbuffer())
 
     def load(self, path: Path) -> None:
         """Put everything back as the checkpoint has it, random number generators included.
@@ -142,7 +146,7 @@ def weights_of(model: nn.Module) -> Weights:
 def save_weights(weights: Weights, path: Path) -> None:
     """Write weights as safetensors, beside first and then renamed."""
     with replacing(path, durable=True) as partial:
-        save_file(weights, partial, metadata={"format": "pt"})
+        partial.write_bytes(save(weights, metadata={"format": "pt"}))
 
 
 def check_weights(model: nn.Module, path: Path) -> None:

@@ -55,7 +55,10 @@ class ModelSettings(Section):
 
 
 class DataSettings(Section):
-    """Which data, and how it is split and brought to size; the arguments of `striate.data.load_data`."""
+    """Which data, and how it is split and brought to size; the arguments of `striate.data.load_data`.
+
+    ``memory_limit`` (bytes) decides where samples are kept, not what they are: it may differ when a run is resumed.
+    """
 
     section: ClassVar[str] = "data"
     source: str
@@ -65,6 +68,7 @@ class DataSettings(Section):
     channels: int | None = Field(default=None, ge=1)
     layout: str | None = None
     skip_corrupt: bool = False
+    memory_limit: int | None = Field(default=None, ge=1)
 
     def model_post_init(self, context: Any, /) -> None:
         """Check what the fields cannot check alone. Raises `ConfigError`."""

@@ -125,6 +125,8 @@ def evaluate(
         evaluation = evaluate(Run.open("runs/digits"))
         print(f"{evaluation.accuracy:.2%}")
     """
+    if mistakes < 0:
+        raise DataError("mistakes of 0 or more, how many to list", f"mistakes={mistakes}", "Use 0 for none.")
     if dataset is None:
         config = run.config
         if source is not None:
@@ -155,7 +157,8 @@ def evaluate(
             f"Use one of: {', '.join(dataset.parts)}, all.",
         )
     parts = [dataset.parts[name] for name in names]
-    logits = torch.cat([_logits(run, run.model(weights), part) for part in parts])
+    model = run.model(weights)
+    logits = torch.cat([_logits(run, model, part) for part in parts])
     labels = places[torch.cat([part.labels for part in parts])]
     found = [(part, index) for part in parts for index in range(len(part))]
 

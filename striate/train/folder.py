@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from filelock import FileLock, Timeout
 
-from striate.errors import CheckpointError, ConfigError
+from striate.data.file import is_file, is_folder
+from striate.errors import CheckpointError, ConfigError, RunError
 from striate.files import PARTIAL, replacing
 from striate.train.config import RunConfig
 from striate.train.files import read_text
@@ -37,7 +38,7 @@ RESULT = "result.json"
 _LOCK = ".lock"
 
 _PACKAGES = ("striate", "torch", "numpy", "lightning-fabric", "safetensors", "pydantic", "tensorboardX")
-_MAY_CHANGE = {"checkpoint_seconds"}  # has no influence on what is learned
+_MAY_CHANGE = {"checkpoint_seconds", "data.memory_limit"}  # have no influence on what is learned
 
 
 def check_folder(folder: Path, config: RunConfig, *, resume: bool) -> None:
@@ -46,9 +47,9 @@ def check_folder(folder: Path, config: RunConfig, *, resume: bool) -> None:
     Raises `CheckpointError` for a folder that holds a run already or other files, and `ConfigError` for a run that was
     started with other settings.
     """
-    if folder.exists() and not folder.is_dir():
+    if is_file(folder):
         raise CheckpointError("a folder for the run", f"the file {folder}", "Choose another folder.")
-    if (folder / CONFIG).exists():
+    if is_file(folder / CONFIG):
         if not resume:
             raise CheckpointError(
                 "a new or empty folder", f"{folder}, which holds a run", "Resume that run, or choose another folder."
@@ -63,7 +64,7 @@ def check_folder(folder: Path, config: RunConfig, *, resume: bool) -> None:
             )
         return
     # A run killed in its first moments leaves no more than these.
-    found = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+    found = {entry.name for entry in folder.iterdir()} if is_folder(folder) else set()
     strangers = {name for name in found if name != _LOCK and PARTIAL not in name}
     if strangers:
         raise CheckpointError(
@@ -78,21 +79,48 @@ def claimed(folder: Path, config: RunConfig, *, resume: bool) -> Iterator[None]:
     The lock is the system's and ends with the process, however that ends. Raises as `check_folder` does, and
     `CheckpointError` for a folder in use.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / _LOCK)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
         raise CheckpointError(
             "a folder that no other run is using", f"{folder}, in use", "Wait for that run, or choose another folder."
         ) from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            "a folder that can be written to", f"{folder}: {_reason(error)}", "Choose another folder."
+        ) from error
     try:
         check_folder(folder, config, resume=resume)
-        if not (folder / CONFIG).exists():
-            config.save(folder / CONFIG)
+        for stale in folder.glob(f".*{PARTIAL}*"):
+            stale.unlink()  # a killed process was writing it
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def written(folder: Path) -> Iterator[None]:
+    """Say what to do where the system refuses to write to a run's folder. Raises `RunError` for a full disk and such.
+
+    >>> with written(Path("runs/digits")):
+    ...     raise OSError(28, "No space left on device")
+    Traceback (most recent call last):
+    striate.errors.RunError: The run in runs/digits cannot be written: No space left on device. Every file in it is \
+whole; mend this, and go on with `striate train --resume runs/digits`.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"The run in {folder} cannot be written: {_reason(error)}. Every file in it is whole; mend this, and go on "
+            f"with `striate train --resume {folder}`."
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def new_folder(config: RunConfig, root: str | os.PathLike[str] = "runs") -> Path:

@@ -12,6 +12,7 @@ import torch
 from lightning_fabric import Fabric
 
 from striate.data import Preprocessing, load_data
+from striate.data.source import absolute_source
 from striate.errors import ConfigError, DivergedError, StoppedError
 from striate.train.checkpoint import TrainingState, save_weights, weights_of
 from striate.train.config import RunConfig
@@ -31,6 +32,7 @@ from striate.train.folder import (
     describe_environment,
     enter_environment,
     write_json,
+    written,
 )
 from striate.train.interruption import Interruption
 from striate.train.network import Network
@@ -69,7 +71,8 @@ def fit(
     second Ctrl-C raises `KeyboardInterrupt` at once. Random number generators and signal handlers are left as found.
 
     Raises `CheckpointError` for a folder that cannot be used, `ConfigError`, `DataError` and `ModelError` for what the
-    configuration asks, and `DivergedError` when the loss becomes NaN or infinite.
+    configuration asks, `DivergedError` when the loss becomes NaN or infinite, and `RunError` when the system refuses to
+    write, as on a full disk.
 
     ::
 
@@ -100,27 +103,32 @@ def fit(
         )
         patience = Patience(config.early_stopping.metric, config.early_stopping.min_delta)
         precision = fabric.strategy.precision
-        state = TrainingState(module, plain_optimizer, precision, rate, patience, fingerprint(dataset))
+        state = TrainingState(module, plain_optimizer, precision, rate, patience, fingerprint(dataset, preprocessing))
 
         # The folder, as the checkpoint left it.
         if (folder / CHECKPOINT).exists():
             state.load(folder / CHECKPOINT)
         progress = state.progress
-        network.save(folder)
-        _write_derived(state, folder)
+        with written(folder):
+            if not (folder / CONFIG).exists():
+                config.save(folder / CONFIG)
+            network.save(folder)
+            _write_derived(state, folder)
         if progress.finished:
             reporter.said(f"The run in {folder} is finished ({progress.finished}): there is nothing to resume.")
             return Run.open(folder)
-        changed = enter_environment(folder / ENVIRONMENT, describe_environment(fabric.device))
+        with written(folder):
+            changed = enter_environment(folder / ENVIRONMENT, describe_environment(fabric.device))
+            curves = Curves(folder / CURVES, progress)
         if changed:
             reporter.said(f"Resumed with other {', '.join(changed)}: the last bits of the result may differ.")
-        curves = Curves(folder / CURVES, progress)
         clock = _Clock(progress.seconds)
 
         def save() -> None:
             progress.seconds = clock.seconds()
-            state.save(folder / CHECKPOINT)
-            _write_derived(state, folder)
+            with written(folder):
+                state.save(folder / CHECKPOINT)
+                _write_derived(state, folder)
             clock.saved()
 
         def stop() -> StoppedError:
@@ -129,6 +137,20 @@ def fit(
                 f"Stopped by {interruption.signal} after step {progress.step} (epoch {progress.epoch + 1} of "
                 f"{config.epochs}, batch {progress.batch} of {len(bounds)}). The checkpoint is written; go on with "
                 f"`striate train --resume {folder}`."
+            )
+
+        def diverged(what: str, loss: float, indices: Tensor, samples: Samples) -> DivergedError:
+            if state.best:
+                with written(folder):
+                    save_weights(state.best, folder / BEST)  # the checkpoint may be older than these
+            # A validation loss is that of the last step that was done, the other of the one after it.
+            step, batch = (progress.step + 1, progress.batch + 1) if what == "loss" else (progress.step, progress.batch)
+            names = ", ".join(samples.name(index) for index in indices[:5].tolist())
+            more = f" and {len(indices) - 5} more" if len(indices) > 5 else ""
+            return DivergedError(
+                f"The {what} became {loss} in step {step} (epoch {progress.epoch + 1}, batch {batch} of {len(bounds)}) "
+                f"at learning rate {rate.at(step - 1):.6g}; the batch held {names}{more}. Lower "
+                "optimizer.learning_rate, set gradient_clip, or look for broken values in these samples."
             )
 
         reporter.started(
@@ -155,7 +177,7 @@ def fit(
                     penalty.add()
                     loss_value = loss.item()
                     if not math.isfinite(loss_value):
-                        raise _diverged(loss_value, state, learning_rate, indices, dataset.train, len(bounds))
+                        raise diverged("loss", loss_value, indices, dataset.train)
                     optimizer.step()
 
                     correct = int((logits.argmax(dim=1) == labels).sum())
@@ -164,7 +186,8 @@ def fit(
                     progress.step += 1
                     if progress.step % DRAW_EVERY == 0:
                         progress.losses.append((progress.step, loss_value, learning_rate, time.time()))
-                        curves.draw_step(*progress.losses[-1])
+                        with written(folder):
+                            curves.draw_step(*progress.losses[-1])
                     reporter.stepped(progress.step, progress.sums)
                     if interruption:
                         raise stop()
@@ -175,13 +198,15 @@ def fit(
                 validation = Sums()
                 if dataset.val is not None:
                     model.eval()
-                    for _, inputs, labels in batches(
+                    for indices, inputs, labels in batches(
                         dataset.val, torch.arange(len(dataset.val)), batch_bounds(len(dataset.val), config.batch_size)
                     ):
                         inputs, labels = fabric.to_device((inputs, labels))
                         with torch.inference_mode():
                             logits = model(preprocessing(inputs))
                             loss_value = config.loss(logits, labels).item()
+                        if not math.isfinite(loss_value):
+                            raise diverged("validation loss", loss_value, indices, dataset.val)
                         correct = int((logits.argmax(dim=1) == labels).sum())
                         validation.add(loss=loss_value, correct=correct, count=len(labels))
                         if interruption:
@@ -209,14 +234,16 @@ def fit(
                     progress.finished = f"all {config.epochs} epochs"
                 elif config.early_stopping.patience and stale >= config.early_stopping.patience:
                     progress.finished = f"no better {patience.metric} for {stale} epochs"
-                write_metrics(progress.history, folder / METRICS)
-                curves.draw_epoch(row, progress.times[-1][0])
+                with written(folder):
+                    write_metrics(progress.history, folder / METRICS)
+                    curves.draw_epoch(row, progress.times[-1][0])
                 reporter.epoch_ended(row, best=is_best)
                 if progress.finished or clock.since_saved() >= config.checkpoint_seconds:
                     save()
         finally:
             reporter.stopped()
-            curves.close()
+            with written(folder):
+                curves.close()
         reporter.said(f"Finished after {progress.finished}, in {duration(progress.seconds)}.")
     return Run.open(folder)
 
@@ -242,16 +269,22 @@ def load(config: RunConfig) -> Dataset:
         channels=settings.channels,
         skip_corrupt=settings.skip_corrupt,
         layout=settings.layout,
+        memory_limit=settings.memory_limit,
     )
 
 
-def fingerprint(dataset: Dataset) -> str:
-    """Return a hash of the classes and of every part's shape and labels, to notice that data has changed."""
-    digest = hashlib.sha256(repr(dataset.classes).encode())
+def fingerprint(dataset: Dataset, preprocessing: Preprocessing) -> str:
+    """Return a hash by which changed data is noticed.
+
+    It takes in the classes, every part's shape, labels and names, and of the values the mean and the standard deviation
+    of the training part, which are at hand.
+    """
+    digest = hashlib.sha256(repr((dataset.classes, preprocessing.to_dict())).encode())
     for samples in (dataset.train, dataset.val, dataset.test):
         if samples is not None:
             digest.update(repr((samples.item_shape, len(samples))).encode())
             digest.update(samples.labels.numpy().tobytes())
+            digest.update("\0".join(map(samples.name, range(len(samples)))).encode(errors="surrogateescape"))
         digest.update(b"|")
     return digest.hexdigest()
 
@@ -285,25 +318,10 @@ def _write_derived(state: TrainingState, folder: Path) -> None:
         write_json(result, folder / RESULT)
 
 
-def _diverged(
-    loss: float, state: TrainingState, learning_rate: float, indices: Tensor, samples: Samples, batches: int
-) -> DivergedError:
-    progress = state.progress
-    names = [samples.name(index) for index in indices[:5].tolist()]
-    more = f" and {len(indices) - 5} more" if len(indices) > 5 else ""
-    return DivergedError(
-        f"The loss became {loss} in step {progress.step + 1} (epoch {progress.epoch + 1}, batch {progress.batch + 1} "
-        f"of {batches}) at learning rate {learning_rate:.6g}; the batch held {', '.join(names)}{more}. Lower "
-        "optimizer.learning_rate, set gradient_clip, or look for broken values in these samples."
-    )
-
-
 def _with_absolute_source(config: RunConfig) -> RunConfig:
     # So that the run can be repeated and evaluated from any folder.
-    path = Path(config.data.source)
-    if not path.exists():
-        return config
-    return config.model_copy(update={"data": config.data.model_copy(update={"source": str(path.resolve())})})
+    source = absolute_source(config.data.source)
+    return config.model_copy(update={"data": config.data.model_copy(update={"source": source})})
 
 
 def _check_device(config: RunConfig) -> None:

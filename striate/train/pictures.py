@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from striate.data import write_output
+from striate.data.single import writing
 from striate.errors import DataError
 from striate.train.folder import write_json
 from striate.train.loop import load
@@ -51,7 +52,8 @@ def look(
     model = run.model(weights)
     stored, true = (run.preprocessing.read(Path(input)), None) if input is not None else _sample(run, sample, split)
     target = Path(folder) if folder is not None else run.folder / "look"
-    target.mkdir(parents=True, exist_ok=True)
+    with writing(target):
+        target.mkdir(parents=True, exist_ok=True)
 
     prepared = run.preprocessing(stored)
     with torch.inference_mode():
@@ -82,7 +84,8 @@ def save_evaluation(evaluation: Evaluation, run: Run, folder: str | PathLike[str
     from striate.insight import figures
 
     target = Path(folder) if folder is not None else run.folder / "evaluation"
-    target.mkdir(parents=True, exist_ok=True)
+    with writing(target):
+        target.mkdir(parents=True, exist_ok=True)
     written = [target / "evaluation.json"]
     write_json(evaluation.to_dict(), written[0])
     written.append(figures.save(figures.confusion_figure(evaluation.confusion, run.classes), target / "confusion.png"))
@@ -126,7 +129,7 @@ def _curves(run: Run) -> Figure:
     if all(row.val_loss is not None for row in run.metrics):
         loss["val"] = [row.val_loss or 0.0 for row in run.metrics]
         accuracy["val"] = [row.val_accuracy or 0.0 for row in run.metrics]
-    return figures.curves_figure(epochs, loss, accuracy)
+    return figures.curves_figure(epochs, loss, accuracy, best_epoch=run.best.epoch if run.best else None)
 
 
 def _file_name(name: str) -> str:

@@ -14,7 +14,8 @@ from lightning_fabric import Fabric
 
 from striate.data import SkippedFile, SkippedFileWarning
 from striate.data.decoding import SAMPLE_SUFFIXES
-from striate.data.file import is_clutter
+from striate.data.file import is_clutter, is_file, is_folder
+from striate.data.single import writing
 from striate.errors import DataError
 from striate.files import replacing
 
@@ -71,9 +72,17 @@ class Predictions(list[Prediction]):
         self.skipped = tuple(skipped)
 
     def save_csv(self, path: str | PathLike[str]) -> None:
-        """Write a table with a row per file: its path, then each class and its probability, the first first."""
+        """Write a table with a row per file: its path, then each class and its probability, the first first.
+
+        Raises `DataError` for a place that cannot be written to.
+        """
         ranks = range(1, 1 + max((len(prediction.answers) for prediction in self), default=1))
-        with replacing(Path(path)) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
+        with (
+            writing(path),
+            replacing(Path(path)) as beside,
+            # Names of files that are no text come out as the bytes they are.
+            beside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
+        ):
             table = csv.writer(stream)
             table.writerow(["path", *(name for rank in ranks for name in (f"class_{rank}", f"probability_{rank}"))])
             for prediction in self:
@@ -102,10 +111,10 @@ def predict(
         for prediction in predict(Run.open("runs/digits"), ["photo.png", "scans/"], top_k=3):
             print(prediction.path, prediction.label, prediction.probability)
     """
-    if not 1 <= top_k <= len(run.classes):
+    if type(top_k) is not int or not 1 <= top_k <= len(run.classes):
         raise DataError(
             f"top_k from 1 to {len(run.classes)}, the number of classes",
-            f"top_k={top_k}",
+            f"top_k={top_k!r}",
             "Ask for as many classes as there are, or fewer.",
         )
     given = [paths] if isinstance(paths, str) or not hasattr(paths, "__iter__") else paths
@@ -139,14 +148,14 @@ def predict(
 
 
 def _files(path: Path) -> list[Path]:
-    if path.is_file():
+    if is_file(path):
         return [path]
-    if not path.is_dir():
+    if not is_folder(path):
         raise DataError("a file or a folder", f"{path}, which does not exist", "Check the path.")
     found = sorted(
         file
         for file in path.rglob("*")
-        if file.suffix.lower() in SAMPLE_SUFFIXES and not is_clutter(str(file.relative_to(path))) and file.is_file()
+        if file.suffix.lower() in SAMPLE_SUFFIXES and not is_clutter(str(file.relative_to(path))) and is_file(file)
     )
     if not found:
         raise DataError(

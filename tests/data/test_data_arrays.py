@@ -139,6 +139,22 @@ def test_wrong_contents(tmp_path):
     )
 
 
+def test_words_in_arrays(tmp_path):
+    """The layout and the names of the classes are arrays of texts, which may be bytes."""
+    path = tmp_path / "a.npz"
+    x, y = np.zeros((4, 20)), np.array([0, 1, 0, 1])
+    known = "NCDHW, NCHW, NCL, NDHW, NDHWC, NHW, NHWC, NL, NLC"
+    for words in ([], ["NL", "NL"]):
+        assert refused(path, x=x, y=y, layout=np.array(words, dtype=str)) == (
+            f"Expected a layout word; received layout={words!r}. Choose one of: {known}."
+        )
+    np.savez(path, x=x, y=y, layout=np.array(b"NL"), classes=np.array(["été".encode(), b"hiver"]))
+    assert load_data(path).classes == ("été", "hiver")
+    assert refused(path, x=x, y=y, classes=np.array([b"\xff", b"b"])).startswith(
+        f"Expected labels in valid Unicode or UTF-8; received {path}[classes]: 'utf-8' codec can't decode byte 0xff"
+    )
+
+
 def test_objects_are_never_unpickled(tmp_path):
     path = tmp_path / "a.npz"
     assert refused(path, x=np.array([{}, {}], dtype=object), y=np.array([0, 1])) == (

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from striate.data import load_data
 from striate.data.conversion import convert_channels, resize, target_size
 from striate.data.layout import as_samples, check_layout, find_layout
 from striate.errors import DataError
@@ -122,6 +123,13 @@ def test_as_samples_moves_channels_and_converts_numbers():
             lambda: target_size((32, 0), 2),
             (
                 "Expected image_size to be a positive integer, or 2 of them; received image_size=(32, 0). "
+                "Give one size for all axes, or one for each of the 2."
+            ),
+        ),
+        (
+            lambda: load_data("digits", image_size=2.5),
+            (
+                "Expected image_size to be a positive integer, or 2 of them; received image_size=2.5. "
                 "Give one size for all axes, or one for each of the 2."
             ),
         ),

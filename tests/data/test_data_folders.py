@@ -8,11 +8,12 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from data_files import class_folder, png_bytes, tar_of, write_png
+from data_files import class_folder, digits_like, png_bytes, tar_of, write_idx, write_png
 from PIL import Image
 
 from striate.data import FileSamples, SkippedFileWarning, TensorSamples, load_data
 from striate.data.decoding import SAMPLE_SUFFIXES
+from striate.data.source import absolute_source
 from striate.errors import DataError
 
 WHOLE = {"val_fraction": 0, "test_fraction": 0}
@@ -360,9 +361,39 @@ def test_manifest(tmp_path):
     [
         (
             "file,label\n",
-            "a CSV file with the columns path and label",
-            "{} with file, label",
-            "Name the columns in the first line.",
+            "a CSV file with one column path, one column label and at most one column split",
+            "{} with 'file', 'label'",
+            "Name the columns in the first line, with commas between them.",
+        ),
+        (
+            "path;label\ncat/0.png;a\n",
+            "a CSV file with one column path, one column label and at most one column split",
+            "{} with 'path;label'",
+            "Name the columns in the first line, with commas between them.",
+        ),
+        (
+            "path,label,label\ncat/0.png,a,b\n",
+            "a CSV file with one column path, one column label and at most one column split",
+            "{} with 'path', 'label', 'label'",
+            "Name the columns in the first line, with commas between them.",
+        ),
+        (
+            "",
+            "a CSV file with one column path, one column label and at most one column split",
+            "{} with no columns",
+            "Name the columns in the first line, with commas between them.",
+        ),
+        (
+            "path,label\ncat/0.png,a\ncat/1.png,b\n./cat/0.png,b\n",
+            "every file in one line",
+            "'cat/0.png' in lines 2 and 4 of {}",
+            "Remove one of them.",
+        ),
+        (
+            "path,label\n" + "x" * 300 + ".png,a\n",
+            "a file that exists",
+            "'" + "x" * 300 + ".png' in {}, line 2",
+            "Correct the path, or remove the line.",
         ),
         (
             "path,label\n",
@@ -448,3 +479,57 @@ def test_signals_and_volumes_as_files(tmp_path):
 
 def test_png_bytes_is_what_the_tests_think():
     assert png_bytes([[1, 2]]).startswith(b"\x89PNG")
+
+
+# Names ---------------------------------------------------------------------------------------------------------------
+
+
+def test_names_that_are_no_text(tmp_path):
+    root = class_folder(tmp_path / "pets")
+    (root / "cat").rename(root / "caf\udce9")
+    expected = "Expected names of files and folders in UTF-8; received {}. Rename it."
+    assert refused(root) == expected.format(ascii(f"{root}/caf\udce9"))
+    assert refused(tar_of(root, tmp_path / "pets.tar")) == expected.format(ascii("pets/caf\udce9"))
+    assert refused(f"{root}/caf\udce9") == expected.format(ascii(f"{root}/caf\udce9"))
+
+
+def test_sources_that_cannot_exist():
+    assert refused("") == (
+        "Expected a file, a folder or a built-in data set; received an empty text. Write . for this folder."
+    )
+    name = "x" * 300
+    assert refused(name) == (
+        f"Expected a file, a folder or a built-in data set that exists; received {name}. "
+        "Choose one of: digits, digits28."
+    )
+
+
+def test_sources_from_another_folder(tmp_path, monkeypatch):
+    """A relative source, or the beginning of the names of IDX files, means the same when it is made absolute."""
+    write_idx(tmp_path / "idx", "set-train-", *digits_like(9))
+    class_folder(tmp_path / "pets")
+    monkeypatch.chdir(tmp_path)
+    for given in ("pets", "./pets", "idx/set"):
+        absolute = absolute_source(given)
+        assert absolute == str(tmp_path / given)
+        assert load_data(absolute).kind == load_data(given).kind
+    assert absolute_source("digits") == "digits"
+    assert absolute_source("pest") == "pest"
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_order_of_the_file_system_does_not_matter(tmp_path, monkeypatch, order):
+    root = class_folder(tmp_path / "pets", count=9)
+    expected = load_data(root)
+    scan = os.scandir
+    monkeypatch.setattr(
+        "striate.data.source.os.scandir", lambda path: sorted(scan(path), key=lambda e: e.name)[::order]
+    )
+    for limit in (None, 100):
+        dataset = load_data(root, memory_limit=limit)
+        assert dataset.in_memory == (limit is None)
+        for name, part in expected.parts.items():
+            other = dataset.parts[name]
+            assert [other.name(i) for i in range(len(other))] == [part.name(i) for i in range(len(part))]
+            assert torch.equal(other.labels, part.labels)
+            assert torch.equal(other.fetch(range(len(other)))[0], part.fetch(range(len(part)))[0])

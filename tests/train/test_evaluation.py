@@ -306,3 +306,10 @@ def test_unknown_weights(run: Run) -> None:
     with pytest.raises(CheckpointError) as error:
         run.model("first")  # type: ignore[arg-type]
     assert str(error.value) == "Expected weights to be best or last; received weights='first'. Pick one."
+
+
+def test_a_number_of_mistakes_below_zero(run: Run, dataset: Any) -> None:
+    with pytest.raises(DataError) as error:
+        evaluate(run, dataset=dataset, mistakes=-1)
+    assert str(error.value) == "Expected mistakes of 0 or more, how many to list; received mistakes=-1. Use 0 for none."
+    assert evaluate(run, dataset=dataset, mistakes=0).mistakes == ()

@@ -5,24 +5,23 @@ from __future__ import annotations
 import random
 import signal
 import threading
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from striate.data import Preprocessing, TensorSamples
-from striate.errors import CheckpointError, ConfigError, DivergedError, ModelError, StoppedError
+from striate.errors import CheckpointError, ConfigError, DivergedError, ModelError, RunError, StoppedError
 from striate.models import create_model
-from striate.train import Quiet, Run, fit
+from striate.train import Quiet, Run, RunConfig, fit
 from striate.train.feed import batch_bounds
 from striate.train.folder import claimed
 from striate.train.loop import load
 from striate.train.randomness import epoch_order
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def by_hand(dataset: Any, config: Any, make_optimizer: Any, each_step: Any = lambda model: None) -> Any:
@@ -318,3 +317,156 @@ def test_the_data_of_the_configuration_is_loaded(make_config: Any) -> None:
     dataset = load(config)
     assert dataset.val is None
     assert dataset.train.item_shape == (1, 10, 10)
+
+
+def test_memory_limits_change_where_samples_are_kept_and_nothing_else(tmp_path: Path) -> None:
+    """A set of files that does not fit in memory is trained on to the same bits, and resumed with another limit."""
+    random_images = np.random.default_rng(0)
+    for place in range(40):
+        path = tmp_path / "images" / "ab"[place % 2] / f"{place:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random_images.integers(0, 256, (12, 12), np.uint8)).save(path)
+
+    def config(**data: Any) -> RunConfig:
+        data |= {"source": str(tmp_path / "images")}
+        return RunConfig.from_dict({"model": "tiny", "data": data, "epochs": 2, "batch_size": 8, "device": "cpu"})
+
+    small, large = config(memory_limit=3000), config()
+    assert not load(small).in_memory
+    assert load(large).in_memory
+
+    class Interrupt(Quiet):
+        def stepped(self, step: int, sums: Any) -> None:
+            if step == 5:
+                signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(StoppedError):
+        fit(small, tmp_path / "small", reporter=Interrupt())
+    fit(config(memory_limit=5000), tmp_path / "small", resume=True, reporter=Quiet())
+    fit(large, tmp_path / "large", reporter=Quiet())
+    for name in ("best.safetensors", "last.safetensors", "metrics.csv"):
+        assert (tmp_path / "small" / name).read_bytes() == (tmp_path / "large" / name).read_bytes()
+
+
+def test_a_built_in_name_wins_over_a_folder_of_that_name(make_config: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    (tmp_path / "digits").mkdir()
+    monkeypatch.chdir(tmp_path)
+    run = fit(make_config(data={"source": "digits"}, epochs=1), tmp_path / "run", reporter=Quiet())
+    assert run.config.data.source == "digits"
+    assert len(run.classes) == 10
+
+
+# What goes wrong -----------------------------------------------------------------------------------------------------
+
+
+def test_a_network_that_cannot_be_built_leaves_the_folder_free(make_config: Any, dataset: Any, folder: Path) -> None:
+    with pytest.raises(ModelError):
+        fit(make_config(model={"name": "tiny", "options": {"wings": 2}}), folder, dataset=dataset, reporter=Quiet())
+    fit(make_config(), folder, dataset=dataset, reporter=Quiet())
+
+
+def test_files_that_a_killed_process_was_writing_are_removed(make_config: Any, dataset: Any, folder: Path) -> None:
+    fit(make_config(), folder, dataset=dataset, reporter=Quiet())
+    stale = folder / ".checkpoint.123.partial.pt"
+    stale.write_bytes(b"half")
+    before = {path.name for path in folder.iterdir()} - {stale.name}
+    fit(make_config(), folder, dataset=dataset, resume=True, reporter=Quiet())
+    assert {path.name for path in folder.iterdir()} == before
+
+
+def test_changed_values_and_changed_names_are_other_data(
+    make_config: Any, dataset: Any, made: Any, folder: Path
+) -> None:
+    fit(make_config(), folder, dataset=dataset, reporter=Quiet())
+    train = dataset.train
+    brighter = TensorSamples(train.inputs.clone(), train.labels, train.name)
+    brighter.inputs[0, 0, 0, 0] += 1
+    renamed = TensorSamples(train.inputs, train.labels, lambda index: f"other {index}")
+    for other in (brighter, renamed):
+        with pytest.raises(CheckpointError, match="Expected the data that the run was started with"):
+            fit(make_config(), folder, dataset=made(train=other), resume=True, reporter=Quiet())
+
+
+@pytest.mark.parametrize("beneath", ["run", "a/run"])
+def test_a_folder_that_cannot_be_made(make_config: Any, dataset: Any, tmp_path: Path, beneath: str) -> None:
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / beneath
+    with pytest.raises(CheckpointError) as error:
+        fit(make_config(), folder, dataset=dataset, reporter=Quiet())
+    assert str(error.value) == (
+        f"Expected a folder that can be written to; received {folder}: Not a directory. Choose another folder."
+    )
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "last", "metrics"])
+def test_a_full_disk(make_config: Any, dataset: Any, tmp_path: Path, monkeypatch: Any, name: str) -> None:
+    """The files are those of the checkpoint before, the message says why, and the run goes on to the same bits."""
+    config, folder = make_config(checkpoint_seconds=0.0), tmp_path / "full"
+    fit(config, tmp_path / "whole", dataset=dataset, reporter=Quiet())
+    write = Path.replace
+
+    def full(self: Path, target: Path) -> Path:
+        if target.stem == name and (folder / "checkpoint.pt").exists():
+            raise OSError(28, "No space left on device")
+        return write(self, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(RunError) as error:
+        fit(config, folder, dataset=dataset, reporter=Quiet())
+    monkeypatch.undo()
+    assert str(error.value) == (
+        f"The run in {folder} cannot be written: No space left on device. Every file in it is whole; mend this, and go "
+        f"on with `striate train --resume {folder}`."
+    )
+    assert not [path for path in folder.iterdir() if ".partial" in path.name]
+    fit(config, folder, dataset=dataset, resume=True, reporter=Quiet())
+    for name in ("best.safetensors", "last.safetensors", "metrics.csv"):
+        assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_curves_on_a_full_disk_do_not_wait_for_ever(
+    make_config: Any, dataset: Any, folder: Path, monkeypatch: Any
+) -> None:
+    def full(self: Any, event: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    class Fill(Quiet):
+        def stepped(self, step: int, sums: Any) -> None:
+            monkeypatch.setattr("striate.train.curves.EventsWriter.write_event", full)
+
+    with pytest.raises(RunError, match=r"^The run in .* cannot be written: No space left on device\. "):
+        fit(make_config(), folder, dataset=dataset, reporter=Fill())
+
+
+def test_a_validation_loss_that_diverges_is_named_and_the_best_weights_kept(
+    make_config: Any, dataset: Any, made: Any, folder: Path
+) -> None:
+    class Spoiled(TensorSamples):
+        fetches = 0
+
+        def fetch(self, indices: Any) -> Any:
+            values, labels = super().fetch(indices)
+            self.fetches += 1
+            return (values.float() * (float("nan") if self.fetches > 2 else 1.0)), labels
+
+    val = Spoiled(dataset.val.inputs, dataset.val.labels, dataset.val.name)
+    with pytest.raises(DivergedError) as error:
+        fit(make_config(epochs=3, schedule="constant"), folder, dataset=made(val=val), reporter=Quiet())
+    assert str(error.value) == (
+        "The validation loss became nan in step 14 (epoch 2, batch 7 of 7) at learning rate 0.01; the batch held "
+        "item 0, item 1, item 2, item 3, item 4 and 3 more. Lower optimizer.learning_rate, set gradient_clip, or look "
+        "for broken values in these samples."
+    )
+    assert Run.open(folder).model("best") is not None
+
+
+def test_resuming_with_other_threads_says_so(make_config: Any, dataset: Any, folder: Path, capsys: Any) -> None:
+    class Interrupt(Quiet):
+        def stepped(self, step: int, sums: Any) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(StoppedError):
+        fit(make_config(), folder, dataset=dataset, reporter=Interrupt())
+    torch.set_num_threads(2)
+    fit(make_config(), folder, dataset=dataset, resume=True)
+    assert capsys.readouterr().out.startswith("Resumed with other threads: the last bits of the result may differ.\n")

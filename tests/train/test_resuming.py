@@ -168,7 +168,7 @@ def test_interrupted_during_validation(make_config: Any, dataset: Any, made: Any
     """Validation starts again; the epoch's training does not."""
     config = make_config()
     fit(config, tmp_path / "whole", dataset=dataset, reporter=Quiet())
-    val = SignalAtFetch(dataset.val.inputs, dataset.val.labels)
+    val = SignalAtFetch(dataset.val.inputs, dataset.val.labels, dataset.val.name)
     with pytest.raises(StoppedError) as stopped:
         fit(config, tmp_path / "cut", dataset=made(val=val), reporter=Quiet())
     assert str(stopped.value) == (
