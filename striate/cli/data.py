@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from striate.cli.app import command, output, print_json, table
+from striate.cli.app import command
+from striate.cli.outputs import check_output_file
+from striate.cli.printing import print_facts, print_json, print_table, say
+from striate.cli.printing import report as tell
 from striate.units import readable_bytes, readable_size
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ def data_command(
     ] = False,
 ) -> None:
     """Show what was recognised: counts per class and part, sizes, values, duplicates, damaged files, a picture."""
+    check_output_file(sheet)
     from striate.data import contact_sheet, describe, load_leniently
 
     dataset = load_leniently(
@@ -52,45 +56,40 @@ def data_command(
         print_json(report.to_dict())
         return
     _print(report)
-    output.print(f"\nContact sheet: {drawn}", markup=False)
+    say(f"\nContact sheet: {drawn}")
 
 
 def _print(report: DataReport) -> None:
-    facts = table("", "", header=False)
     sizes = ", ".join(f"{readable_size(size)} ({count:,})" for size, count in report.stored_sizes[:5])
     more = f" and {len(report.stored_sizes) - 5} more" if len(report.stored_sizes) > 5 else ""
     mean, std = (" ".join(f"{value:.4g}" for value in values) for values in (report.mean, report.std))
-    for label, text in (
-        ("source", report.source),
-        ("recognised as", f"{report.kind}, by {report.reason}"),
-        ("samples", f"{sum(map(sum, (counts.values() for counts in report.counts.values()))):,}"),
-        ("shape", f"{report.channels} x {readable_size(report.input_size)}, {report.dtype}"),
-        ("stored sizes", sizes + more),
-        ("values", f"{report.value_range[0]:g} to {report.value_range[1]:g}"),
-        ("training mean, std", f"{mean}, {std} (of values divided by {report.value_scale:g})"),
-        ("memory", readable_bytes(report.memory_bytes)),
-    ):
-        facts.add_row(f"[bold]{label}[/]", text)
-    output.print(facts)
-    parts = list(report.counts)
-    headings = [part if part in report.official else f"{part} (split off)" for part in parts]
-    counts = table("class", *headings, right=headings)
-    for name in report.classes[:50]:
-        counts.add_row(name, *(f"{report.counts[part][name]:,}" for part in parts))
+    totals = {part: sum(counts.values()) for part, counts in report.counts.items()}
+    print_facts(
+        [
+            ("source", report.source),
+            ("recognised as", f"{report.kind}, by {report.reason}"),
+            ("samples", f"{sum(totals.values()):,}"),
+            ("shape", f"{report.channels} x {readable_size(report.input_size)}, {report.dtype}"),
+            ("stored sizes", sizes + more),
+            ("values", f"{report.value_range[0]:g} to {report.value_range[1]:g}"),
+            ("training mean, std", f"{mean}, {std} (of values divided by {report.value_scale:g})"),
+            ("memory", readable_bytes(report.memory_bytes)),
+        ]
+    )
+    headings = [part if part in report.official else f"{part} (split off)" for part in totals]
+    rows = [(name, *(f"{report.counts[part][name]:,}" for part in totals)) for name in report.classes[:50]]
     if len(report.classes) > 50:
-        counts.add_row(f"... {len(report.classes) - 50} more classes")
-    counts.add_section()
-    counts.add_row("all", *(f"{sum(report.counts[part].values()):,}" for part in parts))
-    output.print(counts)
+        rows.append((f"... {len(report.classes) - 50} more classes", *("" for _ in totals)))
+    say("")
+    print_table(["class", *headings], [*rows, ("all", *(f"{count:,}" for count in totals.values()))], right=headings)
     for duplicate in report.duplicates[:10]:
         pairs = zip(duplicate.names, duplicate.parts, duplicate.classes, strict=True)
-        output.print("Duplicate: " + " = ".join(f"{n} ({p}, {c})" for n, p, c in pairs), markup=False)
+        say("Duplicate: " + " = ".join(f"{n} ({p}, {c})" for n, p, c in pairs))
     if len(report.duplicates) > 10:
-        output.print(f"... {len(report.duplicates) - 10} more duplicates (--json lists them all)")
+        say(f"... {len(report.duplicates) - 10} more duplicates (--json lists them all)")
     if report.repeats:
-        output.print(f"{report.repeats} more groups of equal samples lie within one part and class.")
+        say(f"{report.repeats} more groups of equal samples lie within one part and class.")
     for file in report.corrupt:
-        output.print(f"Damaged: {file.name}: {file.reason}", markup=False)
+        say(f"Damaged: {file.name}: {file.reason}")
     for warning in report.warnings:
-        output.print("[yellow]Warning:[/] ", end="")
-        output.print(warning, markup=False)
+        tell("Warning", warning, style="yellow")

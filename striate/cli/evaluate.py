@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from striate.cli.app import command, output, print_json, table
+from striate.cli.app import command
+from striate.cli.outputs import check_output_folder
+from striate.cli.printing import print_json, print_table, say
 
 if TYPE_CHECKING:
     from striate.train import Evaluation
@@ -32,6 +34,7 @@ def evaluate_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Test a run: accuracy with its confidence interval, per-class scores, confusion matrix, worst mistakes."""
+    check_output_folder(out)
     from striate.train import Run, evaluate, save_evaluation
 
     opened = Run.open(run)
@@ -41,25 +44,25 @@ def evaluate_command(
         print_json(result.to_dict())
         return
     _print(result)
-    output.print("Wrote " + ", ".join(map(str, saved)), markup=False, soft_wrap=True)
+    say(f"\nWrote {', '.join(path.name for path in saved)} in {saved[0].parent}")
 
 
 def _print(result: Evaluation) -> None:
     low, high = result.interval
-    output.print(
-        f"[bold]{result.accuracy:.2%}[/] correct: {result.correct:,} of {result.count:,} {result.split} samples "
-        f"(95 % confidence interval {low:.2%} to {high:.2%}), loss {result.loss:.4f}",
-        soft_wrap=True,
+    say(
+        f"{result.accuracy:.2%} correct: {result.correct:,} of {result.count:,} {result.split} samples "
+        f"(95 % confidence interval {low:.2%} to {high:.2%}), loss {result.loss:.4f}\n"
     )
     numbers = ("precision", "recall", "F1", "samples")
-    scores = table("class", *numbers, right=numbers)
-    for score in result.classes:
-        scores.add_row(
-            score.name, f"{score.precision:.3f}", f"{score.recall:.3f}", f"{score.f1:.3f}", f"{score.support:,}"
-        )
-    output.print(scores)
+    rows = [
+        (score.name, f"{score.precision:.3f}", f"{score.recall:.3f}", f"{score.f1:.3f}", f"{score.support:,}")
+        for score in result.classes
+    ]
+    print_table(("class", *numbers), rows, right=numbers)
     if result.mistakes:
-        listed = table("surest mistakes", "is", "taken for", "probability", right=("probability",))
-        for mistake in result.mistakes[:5]:
-            listed.add_row(mistake.name, mistake.true, mistake.predicted, f"{mistake.probability:.3f}")
-        output.print(listed)
+        say("")
+        print_table(
+            ("surest mistakes", "is", "taken for", "probability"),
+            [(each.name, each.true, each.predicted, f"{each.probability:.3f}") for each in result.mistakes[:5]],
+            right=("probability",),
+        )

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from typer.core import TyperCommand
 
-from striate.cli.app import command, output, table
-from striate.cli.numbers import format_numbers, parse_numbers, parse_sizes
+from striate.cli.app import command
+from striate.cli.numbers import begins_with_number, format_numbers, parse_numbers, parse_sizes
+from striate.cli.outputs import check_output_file
+from striate.cli.printing import print_table, say
 from striate.errors import InputError
+from striate.units import readable_size
 
 if TYPE_CHECKING:
+    from typer._click import Context
+
     from striate.nn import FixedFilter
+
+
+class _TakesNumbers(TyperCommand):
+    """A command to which ``-1 2`` is numbers, not an option."""
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        """Put a space before what begins like a negative number: Click looks at the first character."""
+        return super().parse_args(ctx, [f" {word}" if re.match(r"-\.?\d", word) else word for word in args])
 
 
 @command(
@@ -22,7 +37,8 @@ if TYPE_CHECKING:
     striate filter "1 2 3; 4 5 6; 7 8 9" --kernel "1 0; 0 -1"
     striate filter signal.npy --kernel moving_average --out smooth.npy
     striate filter --list
-    """
+    """,
+    cls=_TakesNumbers,
 )
 def filter_command(
     source: Annotated[
@@ -52,13 +68,15 @@ def filter_command(
     if list_filters:
         _print_filters()
         return
-    if source is None or kernel is None:
-        raise InputError("a source and a --kernel", "not both", "See `striate filter --help` for examples.")
+    if not source or not kernel:
+        missing = "no --kernel" if source else "no source"
+        raise InputError("a source and a --kernel", missing, "See `striate filter --help` for examples.")
+    check_output_file(out)
     import torch
 
     from striate.data import read_input
 
-    is_file = Path(source).exists() or Path(source).suffix != ""
+    is_file = not begins_with_number(source)
     values = read_input(source) if is_file else torch.tensor(parse_numbers(source), dtype=torch.float64).unsqueeze(0)
     chosen = padding if padding is not None else ("same" if is_file else "0")
     layer = _layer(kernel, values.ndim - 1, stride, chosen, padding_mode, dilation, flip=flip)
@@ -67,16 +85,16 @@ def filter_command(
         from striate.data import write_output
 
         write_output(result, out)
-        output.print(f"Wrote {out}, shape {tuple(result.shape)}.", markup=False)
+        say(f"Wrote {out}, of {readable_size(result.shape)}.")
     elif is_file and result.numel() > 4096:
-        raise InputError("--out for a large result", f"a result of shape {tuple(result.shape)}", "Add --out edges.png.")
+        raise InputError("--out for a large result", f"one of {readable_size(result.shape)}", "Add --out edges.png.")
     else:
         print_channels(result.tolist())
 
 
 def print_channels(channels: list[object]) -> None:
     """Print each channel's numbers, apart by an empty line."""
-    output.print("\n\n".join(format_numbers(channel) for channel in channels), markup=False)
+    say("\n\n".join(format_numbers(channel) for channel in channels))
 
 
 def _layer(
@@ -86,18 +104,18 @@ def _layer(
 
     from striate.nn import FixedFilter, filter_kernel
 
-    is_name = kernel.replace("_", "").isalnum() and not kernel[0].isdigit()
+    is_name = re.fullmatch(r"[A-Za-z]\w*", kernel) is not None
     values = filter_kernel(kernel, rank) if is_name else np.asarray(parse_numbers(kernel))
     if values.ndim != rank:
         raise InputError(
-            f"a kernel with {rank} axes, as the input has",
-            f"--kernel {kernel!r} with {values.ndim}",
+            f"a kernel of {rank} dimensions, as the input has",
+            f"--kernel {kernel!r} of {values.ndim}",
             "Separate rows by ';' and planes by '|'.",
         )
     return FixedFilter(
         np.flip(values).copy() if flip else values,
         stride=parse_sizes(stride),
-        padding=parse_sizes(padding) if padding[0].isdigit() else padding,
+        padding=padding if padding.isidentifier() else parse_sizes(padding),
         dilation=parse_sizes(dilation),
         padding_mode=padding_mode,  # type: ignore[arg-type]  # one of the words the option allows
     )
@@ -106,7 +124,8 @@ def _layer(
 def _print_filters() -> None:
     from striate.nn import list_filters
 
-    listing = table("name", "ranks", "what it does")
-    for entry in list_filters():
-        listing.add_row(entry.name, ", ".join(f"{rank}-D" for rank in entry.spatial_dims), entry.description)
-    output.print(listing)
+    rows = [
+        (entry.name, ", ".join(f"{rank}-D" for rank in entry.spatial_dims), entry.description)
+        for entry in list_filters()
+    ]
+    print_table(("name", "ranks", "what it does"), rows)

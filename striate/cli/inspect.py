@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from striate.cli.app import command, output, print_json, print_wide, table
+from striate.cli.app import command
 from striate.cli.numbers import parse_shape
+from striate.cli.printing import print_facts, print_json, print_table, say
 from striate.cli.target import open_target
 
 
@@ -24,25 +25,22 @@ def inspect_command(
         str | None,
         typer.Option(help="One input's shape, channels first, such as 1x28x28; its rank decides the network's."),
     ] = None,
-    classes: Annotated[int, typer.Option(help="Number of classes, for a network that is not a run.")] = 10,
+    classes: Annotated[
+        int | None, typer.Option(help="Number of classes, for a network that is not a run (default: 10).")
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Number of inputs; macs and memory count all of them.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Show a network: per layer shape, parameters, macs, flops, activation memory, receptive field; and totals."""
     from striate.insight import summary
 
-    target = open_target(model, parse_shape(input) if input else None, classes)
+    target = open_target(model, parse_shape(input) if input is not None else None, classes)
     result = summary(target.model, (batch, *target.item_shape))
     if as_json:
         print_json(result.to_dict())
         return
-    listing = table(*result.headings, right=result.headings[3:], wrap=False)
-    for row in result.rows:
-        listing.add_row(*row.cells())
-    print_wide(listing)
-    totals = table("", "", header=False)
-    for label, text in result.totals():
-        totals.add_row(f"[bold]{label}[/]", text)
-    output.print(totals)
+    print_table(result.headings, [row.cells() for row in result.rows], right=result.headings[3:])
+    say("")
+    print_facts(result.totals())
     for note in result.notes:
-        output.print(f"Note: {note}", markup=False)
+        say(f"Note: {note}")

@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from striate.cli.app import command, output
+from striate.cli.app import command
+from striate.cli.outputs import check_output_folder
+from striate.cli.printing import say
 
 
 @command(
@@ -32,7 +34,8 @@ def look_command(
     ] = None,
 ) -> None:
     """Draw the filters of every convolution and its maps for one input: before and after non-linearity and pooling."""
+    check_output_folder(out)
     from striate.train import Run, look
 
     for path in look(Run.open(run), input, sample=sample, split=split, weights=weights, folder=out):
-        output.print(str(path), markup=False, soft_wrap=True)
+        say(str(path))

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from striate.cli.app import command, output, print_json, table
+from striate.cli.app import command
+from striate.cli.printing import print_facts, print_json, print_table, say, say_paragraph
+from striate.errors import InputError
 
 if TYPE_CHECKING:
     from striate.models.registry import ModelEntry
@@ -28,20 +30,38 @@ def models_command(
     """List the networks that Striate can build, or describe one."""
     from striate.models import list_models, model_entry
 
-    names = [name] if name else list_models(task=task, spatial_dims=rank)
+    if name is not None and (task, rank) != (None, None):
+        raise InputError("a network's name, or --task and --rank to list by", "both", "Leave one out.")
+    names = [name] if name is not None else list_models(task=task, spatial_dims=rank)
     entries = sorted((model_entry(each) for each in names), key=lambda entry: (entry.year, entry.name))
+    if not entries:
+        everything = [model_entry(each) for each in list_models()]
+        tasks = sorted({entry.task for entry in everything})
+        raise InputError(
+            f"a task of {', '.join(tasks)} and a rank of 1, 2 or 3 for which there are networks",
+            ", ".join(f"--{key} {value}" for key, value in (("task", task), ("rank", rank)) if value is not None),
+            "`striate models` lists them all.",
+        )
     if as_json:
         described = [_described(entry) for entry in entries]
         print_json(described[0] if name else described)
     elif name:
         _print_one(entries[0])
     else:
-        listing = table("name", "year", "ranks", "task", "parameters", "summary", right=("year", "parameters"))
-        for entry in entries:
-            listing.add_row(
-                entry.name, str(entry.year), _ranks(entry), entry.task, f"{_parameters(entry):,}", entry.summary
-            )
-        output.print(listing)
+        print_table(
+            ("name", "year", "ranks", "parameters", "summary"),
+            [
+                (
+                    entry.name,
+                    str(entry.year),
+                    _ranks(entry),
+                    f"{_parameters(entry):,}",
+                    entry.summary,
+                )
+                for entry in entries
+            ],
+            right=("year", "parameters"),
+        )
 
 
 def _described(entry: ModelEntry) -> dict[str, Any]:
@@ -62,25 +82,25 @@ def _described(entry: ModelEntry) -> dict[str, Any]:
 def _print_one(entry: ModelEntry) -> None:
     import inspect
 
-    facts = table("", "", header=False)
-    for label, value in (
-        ("summary", entry.summary),
-        ("paper", f"{entry.paper}, {entry.year}"),
-        ("task", entry.task),
-        ("ranks", _ranks(entry)),
-        ("input size", f"{entry.input_size} per axis as published; at least {entry.min_input_size}"),
-        ("parameters", f"{_parameters(entry):,}"),
-        ("options", ", ".join(f"{key}={value!r}" for key, value in entry.options.items()) or "none"),
-    ):
-        facts.add_row(f"[bold]{label}[/]", value)
-    output.print(facts)
-    notes = (inspect.getdoc(entry.builder) or "").split("\n>>> ")[0].strip()
-    output.print(f"\n{notes}", markup=False)
-    output.print(f"\nLayers and cost: striate inspect {entry.name}", markup=False)
+    print_facts(
+        [
+            ("summary", entry.summary),
+            ("paper", f"{entry.paper}, {entry.year}"),
+            ("task", entry.task),
+            ("ranks", _ranks(entry)),
+            ("input size", f"{entry.input_size} per axis as published; at least {entry.min_input_size}"),
+            ("parameters", f"{_parameters(entry):,}"),
+            ("options", ", ".join(f"{key}={value!r}" for key, value in entry.options.items()) or "none"),
+        ]
+    )
+    # The lines of a docstring are as long as those of the source: the reader's window breaks paragraphs.
+    for paragraph in (inspect.getdoc(entry.builder) or "").partition("\n>>> ")[0].strip().split("\n\n"):
+        say_paragraph(paragraph)
+    say(f"\nLayers and cost: striate inspect {entry.name}")
 
 
 def _ranks(entry: ModelEntry) -> str:
-    return ", ".join(f"{rank}-D" for rank in entry.spatial_dims)
+    return ", ".join(map(str, entry.spatial_dims))
 
 
 def _parameters(entry: ModelEntry) -> int:

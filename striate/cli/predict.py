@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from striate.cli.app import command, output, print_json, table
+from striate.cli.app import command
+from striate.cli.outputs import check_output_file
+from striate.cli.printing import print_json, print_table, say
 from striate.errors import InputError
 
 
@@ -32,17 +34,19 @@ def predict_command(
     """Predict the classes of files or folders, with probabilities."""
     if csv is not None and as_json:
         raise InputError("--csv or --json", "both", "Leave one out.")
+    check_output_file(csv)
     from striate.train import Run, predict
 
     predictions = predict(Run.open(run), paths, top_k=top_k, weights=weights, skip_corrupt=skip_corrupt)
     if csv is not None:
         predictions.save_csv(csv)
-        output.print(f"Wrote {len(predictions):,} predictions to {csv}", markup=False)
+        say(f"Wrote {len(predictions):,} predictions to {csv}")
     elif as_json:
         print_json([prediction.to_dict() for prediction in predictions])
     else:
-        listing = table("file", "class", "probability", right=("probability",))
-        for prediction in predictions:
-            for place, answer in enumerate(prediction.answers):
-                listing.add_row("" if place else str(prediction.path), answer.label, f"{answer.probability:.4f}")
-        output.print(listing)
+        rows = [
+            ("" if place else str(prediction.path), answer.label, f"{answer.probability:.4f}")
+            for prediction in predictions
+            for place, answer in enumerate(prediction.answers)
+        ]
+        print_table(("file", "class", "probability"), rows, right=("probability",))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from striate.errors import CheckpointError, ModelError
+from striate.errors import CheckpointError, InputError, ModelError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,13 +23,17 @@ class Target:
     run: Run | None
 
 
-def open_target(name: str, item_shape: tuple[int, ...] | None, num_classes: int) -> Target:
-    """Open a run's best weights, or build a network with fresh ones for inputs of ``item_shape``.
+def open_target(name: str, item_shape: tuple[int, ...] | None, num_classes: int | None) -> Target:
+    """Open a run's best weights, or describe a network on the meta device, for inputs of ``item_shape``.
 
-    Raises `ModelError` or `CheckpointError`.
+    Without ``num_classes`` a network has ten. Raises `InputError`, `ModelError` or `CheckpointError`.
     """
+    if not name:
+        raise CheckpointError("a run's folder or a model's name", "an empty text", "See `striate models`.")
     folder = Path(name)
     if folder.is_dir():
+        if num_classes is not None:
+            raise InputError("--classes with the name of a network", f"the run {name}", "A run has its own classes.")
         from striate.train import Run
 
         run = Run.open(folder)
@@ -38,6 +42,8 @@ def open_target(name: str, item_shape: tuple[int, ...] | None, num_classes: int)
         raise CheckpointError(
             "a run's folder or a model's name", name, "Train one with `striate train ... --out FOLDER`."
         )
+    import torch
+
     from striate.models import create_model, model_entry
 
     entry = model_entry(name)
@@ -52,5 +58,7 @@ def open_target(name: str, item_shape: tuple[int, ...] | None, num_classes: int)
         )
     channels, *size = item_shape
     options = {"input_size": tuple(size)} if "input_size" in entry.options else {}
-    model = create_model(name, spatial_dims=len(size), in_channels=channels, num_classes=num_classes, **options)
+    classes = 10 if num_classes is None else num_classes
+    with torch.device("meta"):  # its layers are wanted, not its weights, however many
+        model = create_model(name, spatial_dims=len(size), in_channels=channels, num_classes=classes, **options)
     return Target(model.eval(), item_shape, None)

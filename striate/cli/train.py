@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import re
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from striate.cli.app import command, output
+from striate.cli.app import command
+from striate.cli.outputs import check_output_folder
+from striate.cli.printing import say
+from striate.cli.settings import override, parse_setting
 from striate.errors import InputError
 
 
 @command(
     """
     striate train lenet --data digits28 --out runs/first
-    striate train lenet --data mnist/ --epochs 5 --optimizer sgd --learning-rate 0.05 --set optimizer.nesterov=true
+    striate train lenet --data mnist/ --lr 0.001 --set optimizer.beta1=0.95
     striate train lenet5 --data mnist/ --epochs 20 --patience 5
     striate train --config runs/first/config.toml --out runs/again
     striate train --resume runs/first
@@ -64,26 +67,15 @@ def train_command(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
     precision: Annotated[str | None, typer.Option(help="32-true, 64-true, bf16-mixed, ...")] = None,
     option: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the network; can be repeated.")
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the network; repeatable.")
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any setting of config.toml, e.g. schedule.rise=0.2."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Any setting of config.toml (schedule.rise=0.2); repeatable."),
     ] = None,
 ) -> None:
     """Train a network on real data. Everything needed to repeat, resume, evaluate and use it ends up in one folder."""
-    if resume is not None:
-        if any(value is not None for value in (model, data, out, config)):
-            raise InputError(
-                "--resume alone: a run keeps its own settings",
-                "--resume with other arguments",
-                "Leave them out, or start a new run with --out.",
-            )
-        from striate.train import resume as resume_run
-
-        _report(resume_run(resume).folder)
-        return
-    given = {
+    flags: dict[str, Any] = {
         "model.name": model,
         "data.source": data,
         "epochs": epochs,
@@ -108,53 +100,38 @@ def train_command(
         "seed": seed,
         "device": device,
         "precision": precision,
-        **{f"model.options.{key}": value for key, value in map(_setting, option or [])},
-        **dict(map(_setting, settings or [])),
     }
-    base = _read(config) if config else {}
-    if not config and (model is None or data is None):
+    given = [(key, value) for key, value in flags.items() if value is not None]
+    given += [(f"model.options.{key}", value) for key, value in map(parse_setting, option or [])]
+    given += map(parse_setting, settings or [])
+    if resume is not None:
+        if given or out is not None or config is not None:
+            raise InputError(
+                "--resume alone: a run keeps its own settings",
+                "--resume with other arguments",
+                "Leave them out, or start a new run with --out.",
+            )
+        from striate.train import resume as resume_run
+
+        _report(resume_run(resume).folder)
+        return
+    named = {key for key, _ in given}
+    no_model, no_data = not named & {"model", "model.name"}, not named & {"data", "data.source"}
+    if config is None and (no_model or no_data):
         raise InputError(
             "a network and --data, or --config, or --resume",
-            "none of them" if model is None and data is None else ("no --data" if model else "no network"),
+            "none of them" if no_model and no_data else ("no network" if no_model else "no --data"),
             "For example: striate train lenet --data digits28",
         )
-    for key, value in given.items():
-        if value is not None:
-            _put(base, key, value)
+    check_output_folder(out)
     from striate.train import RunConfig, fit, new_folder
 
+    base = RunConfig.from_toml(config).model_dump(exclude_none=True) if config is not None else {}
+    override(base, given)
     chosen = RunConfig.from_dict(base)
-    _report(fit(chosen, out or new_folder(chosen)).folder)
+    _report(fit(chosen, out if out is not None else new_folder(chosen)).folder)
 
 
 def _report(folder: Path) -> None:
-    output.print(f"\nThe run is in {folder}. Next: striate evaluate {folder}", markup=False)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    from striate.train import RunConfig
-
-    return RunConfig.from_toml(path).model_dump(exclude_none=True)
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    """Split ``key=value``; the value is read as TOML where it is TOML, and is a word otherwise. Raises `InputError`."""
-    import tomllib
-
-    key, equals, value = text.partition("=")
-    if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key.strip()):
-        raise InputError("KEY=VALUE, such as optimizer.momentum=0.9", repr(text), "Join key and value by '='.")
-    try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return key.strip(), value.strip()
-
-
-def _put(settings: dict[str, Any], key: str, value: Any) -> None:
-    """Set ``section.setting`` in nested dictionaries; another ``name`` in a section starts that section anew."""
-    *sections, last = key.split(".")
-    for section in sections:
-        settings = settings.setdefault(section, {})
-    if last == "name" and settings.get("name") not in (None, value):
-        settings.clear()
-    settings[last] = value
+    name = shlex.quote(str(folder))
+    say(f"\nThe run is in {folder}. Next: striate evaluate {name}")

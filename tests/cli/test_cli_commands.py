@@ -1,0 +1,262 @@
+"""The other commands: what they print, write and refuse."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from striate.cli import printing
+from striate.cli.app import app
+
+COMMANDS = [command.name for command in app.registered_commands]
+HEAVY = {"torch", "numpy", "matplotlib", "pydantic", "lightning_fabric", "PIL", "torchmetrics", "safetensors"}
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """A terminal of 80 columns, without colours."""
+    console = Console(width=80, force_terminal=True, no_color=True, highlight=False, color_system=None)
+    monkeypatch.setattr(printing, "output", console)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Pictures of two classes, whose names and files look like Rich's markup."""
+    draw = np.random.default_rng(0)
+    for place, name in enumerate(["[red]apple", "été [b]"]):
+        (tmp_path / "odd [x]" / name).mkdir(parents=True)
+        for count in range(12):
+            pixels = (draw.random((12, 12)) * 100 + 100 * place).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "odd [x]" / name / f"[bold]{count}.png")
+    return Path("odd [x]")
+
+
+def test_the_commands_are_those_of_the_readme(striate):
+    assert COMMANDS == ["train", "evaluate", "predict", "inspect", "look", "filter", "models", "data"]
+
+
+@pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS)], ids=str)
+def test_help_has_examples_and_imports_nothing_heavy(words):
+    code = (
+        "import sys\nfrom striate.cli import main\n"
+        f"sys.argv = {['striate', *words, '--help']!r}\n"
+        "try:\n    main()\nfinally:\n    print('LOADED', *{name.split('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    text, _, loaded = done.stdout.partition("LOADED")
+    assert "Examples" in text
+    assert f"striate {words[0] if words else 'train'} " in text
+    assert {"sys", "typer"} <= set(loaded.split())
+    # Typer itself needs pydantic to look at a command's options.
+    assert set(loaded.split()) & (HEAVY - {"pydantic"} if words else HEAVY) == set()
+
+
+def test_python_dash_m_and_exit_codes():
+    def run(*words):
+        return subprocess.run([sys.executable, "-m", "striate", *words], capture_output=True, text=True)
+
+    assert run("--version").stdout.startswith("striate ")
+    assert run("filter", "1 2", "-k", "3").returncode == 0
+    bad = run("inspect", "lenett")
+    assert (bad.returncode, bad.stdout) == (2, "")
+    assert bad.stderr == "Error: Expected the name of a model; received 'lenett'. Did you mean 'lenet' or 'lenet5'?\n"
+    debugged = run("--debug", "inspect", "lenett")
+    assert debugged.returncode == 2
+    assert "Traceback (most recent call last)" in debugged.stderr
+
+
+def test_a_reader_who_leaves_is_no_accident():
+    done = subprocess.run(
+        f"{sys.executable} -m striate filter --list | true; exit ${{PIPESTATUS[0]}}",
+        shell=True, executable="/bin/bash", capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_a_name_that_cannot_be_shown_is_shown_otherwise(folder):
+    command = [sys.executable, "-X", "utf8=0", "-m", "striate", "data", str(folder)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={"PYTHONIOENCODING": "ascii", "LC_ALL": "C.UTF-8"}
+    )
+    assert done.returncode == 0, done.stderr
+    assert "\\xe9t\\xe9 [b]" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (PermissionError(13, "Permission denied", "/a/.b.12.partial.csv"), 2, ("Error: Expected a file or folder that "
+         "can be used; received /a/b.csv: permission denied. Check the path and its rights.\n")),
+        (IsADirectoryError(21, "Is a directory", "/.b.12.partial", None, "/a"), 2, ("Error: Expected a file or folder "
+         "that can be used; received /a: is a directory. Check the path and its rights.\n")),
+        (OSError(28, "No space left on device"), 1, "Error: [Errno 28] No space left on device\n"),
+        (MemoryError(), 1, "Out of memory: MemoryError Make the batch, the input or the network smaller.\n"),
+        (KeyError("[red]x"), 1, ("KeyError: '[red]x'\nThis looks like a defect in Striate. `striate --debug ...` shows "
+         "where it happened.\n")),
+        (KeyboardInterrupt(), 1, "Stopped.\n"),
+    ],
+)  # fmt: skip
+def test_what_escapes_from_a_command(striate, monkeypatch, error, code, message):
+    def fail():
+        raise error
+
+    monkeypatch.setattr("striate.nn.list_filters", fail)
+    done = striate("filter", "--list")
+    assert (done.exit_code, done.stderr) == (code, message)
+
+
+def test_warnings_are_sentences_and_their_printing_is_put_back(striate, monkeypatch, recwarn):
+    import warnings
+
+    def warn():
+        warnings.warn("left [b] out", UserWarning, stacklevel=1)
+        return []
+
+    monkeypatch.setattr("striate.nn.list_filters", warn)
+    before = warnings.showwarning
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert striate("filter", "--list").stderr == "Warning: left [b] out\n"
+    assert warnings.showwarning is before
+
+
+def test_names_are_never_markup(striate, folder):
+    assert striate("train", "lenet", "-d", folder, "--epochs", 1, "--out", "run [i]").exit_code == 0
+    listed = striate("predict", "run [i]", folder / "[red]apple").stdout
+    assert f"{folder}/[red]apple/[bold]11.png" in listed
+    for words in (["data", folder, "--sheet", "s [i].png"], ["evaluate", "run [i]"]):
+        shown = striate(*words).stdout
+        assert "[red]apple" in shown
+        assert "été [b]" in shown
+        assert " [i]" in shown
+    assert "run [i]/look/input.png\n" in striate("look", "run [i]").stdout
+
+
+def test_evaluate_prints_and_writes(striate, run):
+    done = striate("evaluate", run)
+    assert " correct: " in done.stdout.splitlines()[0]
+    assert done.stdout.splitlines()[-1].endswith(f"in {run}/evaluation")
+    told = json.loads(striate("evaluate", run, "--split", "val", "--json", "--out", "here").stdout)
+    assert told == json.loads(Path("here/evaluation.json").read_text())
+    assert (told["split"], told["count"]) == ("val", 180)
+
+
+def test_predict_prints_and_writes(striate, run, tmp_path):
+    striate("look", run, "--out", "pictures")
+    words = ["predict", run, "pictures/input.png", "--top-k", 3]
+    table = striate(*words).stdout.splitlines()
+    assert len(table) == 5
+    assert table[2].startswith("pictures/input.png")
+    answers = json.loads(striate(*words, "--json").stdout)[0]["answers"]
+    assert [answer["label"] for answer in answers] == [line.split()[-2] for line in table[2:]]
+    assert striate(*words, "--csv", "a [b].csv").stdout == "Wrote 1 predictions to a [b].csv\n"
+    with Path("a [b].csv").open(newline="") as stream:
+        assert next(csv.DictReader(stream))["class_1"] == answers[0]["label"]
+
+
+def test_inspect_agrees_with_itself(striate, run):
+    told = json.loads(striate("inspect", "lenet", "--json").stdout)
+    assert told["totals"]["parameters"] == 61706
+    shown = striate("inspect", "lenet").stdout
+    assert "61,706 (61,706 trainable, 0 fixed)" in shown
+    assert striate("inspect", run).stdout.count("\n") == shown.count("\n")
+    assert json.loads(striate("inspect", "two_conv", "--input", "3x16x16x16", "--classes", 2, "--json").stdout)[
+        "output_shape"
+    ] == [1, 2]
+
+
+def test_a_network_too_large_for_any_memory_can_be_inspected(striate):
+    told = json.loads(striate("inspect", "lenet", "--input", "1x100000x100000", "--json").stdout)
+    assert told["totals"]["parameters"] > 10**12
+
+
+def test_models_can_be_listed_and_described(striate):
+    told = {entry["name"]: entry["parameters"] for entry in json.loads(striate("models", "--json").stdout)}
+    assert (told["lenet"], told["lenet5"]) == (61706, 60000)
+    assert "lenet5" not in striate("models", "--rank", 3).stdout
+    assert json.loads(striate("models", "lenet5", "--json").stdout)["year"] == 1998
+    paragraph = next(line for line in striate("models", "lenet5").stdout.splitlines() if line.startswith("60,000"))
+    assert paragraph.endswith("0.95 %.")
+
+
+def test_data_as_json_draws_nothing(striate, tmp_path):
+    told = json.loads(striate("data", "digits", "--json").stdout)
+    assert sum(sum(counts.values()) for counts in told["counts"].values()) == 1797
+    assert list(tmp_path.iterdir()) == []
+    assert striate("data", "digits").stdout.endswith("\nContact sheet: contact-sheet.png\n")
+    with Image.open("contact-sheet.png") as sheet:
+        assert sheet.width > 0
+
+
+@pytest.mark.parametrize("words", [["models"], ["filter", "--list"], ["data", "digits"], ["models", "lenet5"]], ids=str)
+def test_80_columns_are_enough(striate, terminal, words):
+    lines = striate(*words).stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert all(line == line.rstrip() for line in lines)
+
+
+def test_a_wide_table_is_never_cut(striate, terminal):
+    assert striate("inspect", "lenet").stdout.splitlines()[0].split() == [
+        "layer", "kind", "output", "parameters", "macs", "flops", "memory", "field", "stride", "offset"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["trian"], "Expected a command of striate; received 'trian'. Did you mean 'train'?"),
+        (["inspect", ""], "Expected a run's folder or a model's name; received an empty text. See `striate models`."),
+        (["inspect", "./x"], ("Expected a run's folder or a model's name; received ./x. "
+         "Train one with `striate train ... --out FOLDER`.")),
+        (["inspect", "lenet", "--input", "1x28y"],
+         "Expected a shape such as 1x28x28; received '1x28y'. Join positive whole numbers by x."),
+        (["inspect", "lenet", "--input", "28"], ("Expected an input shape of channels and sizes, such as 1x28x28; "
+         "received --input 28. Put the number of channels in front.")),
+        (["inspect", "lenet", "--batch", 0],
+         "Expected a number of at least 1 for --batch; received '0'. See `striate inspect --help`."),
+        (["models", "lenet", "--rank", 1],
+         "Expected a network's name, or --task and --rank to list by; received both. Leave one out."),
+        (["evaluate", "x", "--out", "/dev/null"], ("Expected a folder to write to; received /dev/null, where /dev/null "
+         "is a file. Choose another folder.")),
+        (["predict", "x", "y", "--csv", "z/a.csv"],
+         "Expected a file in a folder that exists; received z/a.csv. Create z first."),
+        (["predict", "x", "y", "--csv", "a.csv", "--json"], "Expected --csv or --json; received both. Leave one out."),
+        (["look", "x", "--split", "y"], ("Expected one of 'train', 'val', 'test' for --split; received 'y'. "
+         "See `striate look --help`.")),
+        (["data", "digits", "--sheet", "/"], "Expected a file to write; received the folder /. Add a file name."),
+    ],
+)  # fmt: skip
+def test_refused(refused, words, message, tmp_path):
+    assert refused(*words) == message
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [["--rank", 4], ["--task", "x"]])
+def test_no_network_to_list(refused, words):
+    message = refused("models", *words)
+    assert message.startswith("Expected a task of ")
+    assert message.endswith(
+        f" and a rank of 1, 2 or 3 for which there are networks; received {words[0]} {words[1]}. "
+        "`striate models` lists them all."
+    )
+
+
+def test_a_run_keeps_its_classes(refused, run):
+    assert refused("inspect", run, "--classes", 3) == (
+        f"Expected --classes with the name of a network; received the run {run}. A run has its own classes."
+    )
+
+
+def test_a_broken_run(refused, tmp_path):
+    Path("run").mkdir()
+    for command in ("evaluate", "look", "inspect"):
+        assert refused(command, "run") == (
+            "Expected the folder of a run, with config.toml; received run, which has none. "
+            "Give the folder that training wrote to."
+        )

@@ -1,0 +1,191 @@
+"""``striate train``: options, files and folders into a configuration; signals."""
+
+import json
+import signal
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+from striate.train import RunConfig
+
+TRAIN = ["train", "lenet", "--data", "digits28"]
+
+
+@pytest.fixture
+def chosen(striate, monkeypatch):
+    """The configuration and folder that a command line comes to; nothing is trained."""
+    seen = {}
+
+    def record(config, folder):
+        seen.update(config=config, folder=folder)
+        return type("Run", (), {"folder": folder})
+
+    monkeypatch.setattr("striate.train.fit", record)
+
+    def run(*words):
+        done = striate("train", *words)
+        assert done.exit_code == 0, done.output
+        return seen["config"]
+
+    run.seen = seen
+    return run
+
+
+def test_every_option_reaches_its_setting(chosen):
+    config = chosen(
+        "lenet", "-d", "digits28", "--epochs", 3, "--batch-size", 8, "--optimizer", "rmsprop", "--lr", 0.5,
+        "--momentum", 0.25, "--l1", 0.125, "--l2", 0.5, "--schedule", "cosine", "--warmup", 1,
+        "--label-smoothing", 0.1, "--clip", 2, "--patience", 4,
+        "--image-size", 16, "--channels", 1, "--val-fraction", 0.2, "--test-fraction", 0.3,
+        "--skip-corrupt", "--seed", 7, "--device", "cpu", "--precision", "64-true", "--option", "dropout=0.5",
+        "--option", "pool=avg", "--set", "optimizer.alpha=0.9", "--set", "data.layout=classes",
+    )  # fmt: skip
+    assert config == RunConfig.from_dict(
+        {
+            "epochs": 3,
+            "batch_size": 8,
+            "seed": 7,
+            "gradient_clip": 2,
+            "device": "cpu",
+            "precision": "64-true",
+            "model": {"name": "lenet", "options": {"dropout": 0.5, "pool": "avg"}},
+            "data": {
+                "source": "digits28",
+                "image_size": 16,
+                "channels": 1,
+                "val_fraction": 0.2,
+                "test_fraction": 0.3,
+                "skip_corrupt": True,
+                "layout": "classes",
+            },
+            "optimizer": {
+                "name": "rmsprop", "learning_rate": 0.5, "momentum": 0.25, "l1": 0.125, "l2": 0.5, "alpha": 0.9
+            },
+            "schedule": {"name": "cosine", "warmup_epochs": 1},
+            "loss": {"name": "cross_entropy", "label_smoothing": 0.1},
+            "early_stopping": {"patience": 4},
+        }
+    )  # fmt: skip
+
+
+def test_options_override_a_file(chosen, tmp_path):
+    written = RunConfig.from_dict(
+        {"model": "lenet", "data": "digits28", "epochs": 9, "optimizer": {"name": "adamw", "weight_decay": 0.3}}
+    )
+    written.save(tmp_path / "a.toml")
+    assert chosen("--config", "a.toml") == written
+    config = chosen("two_conv", "--config", "a.toml", "--epochs", 2, "--lr", 0.5)
+    assert (config.model.name, config.data.source, config.epochs) == ("two_conv", "digits28", 2)
+    assert (config.optimizer.learning_rate, config.optimizer.weight_decay) == (0.5, 0.3)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--optimizer", "sgd"], ["--set", "optimizer.name=sgd"], ["--set", "optimizer=sgd"]],
+)
+def test_another_optimizer_inherits_nothing_and_keeps_what_is_given_with_it(chosen, tmp_path, words):
+    RunConfig.from_dict(
+        {"model": "lenet", "data": "digits28", "optimizer": {"learning_rate": 0.7, "weight_decay": 0.3, "l1": 0.2}}
+    ).save(tmp_path / "a.toml")
+    config = chosen("--config", "a.toml", "--l2", 0.5, *words)
+    assert config.optimizer == type(config.optimizer)(name="sgd", l2=0.5)
+
+
+def test_another_network_inherits_no_options(chosen, tmp_path):
+    RunConfig.from_dict({"model": {"name": "lenet", "options": {"pool": "avg"}}, "data": "digits28"}).save(
+        tmp_path / "a.toml"
+    )
+    assert chosen("lenet", "--config", "a.toml").model.options == {"pool": "avg"}
+    assert chosen("two_conv", "--config", "a.toml").model.options == {}
+
+
+def test_a_run_without_out_goes_to_a_new_folder_below_runs(chosen):
+    chosen("lenet", "-d", "digits28")
+    assert chosen.seen["folder"].as_posix() == "runs/lenet-digits28"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["lenet"], ("Expected a network and --data, or --config, or --resume; received no --data. "
+         "For example: striate train lenet --data digits28")),
+        (["-d", "x"], ("Expected a network and --data, or --config, or --resume; received no network. "
+         "For example: striate train lenet --data digits28")),
+        (["--epochs", 1], ("Expected a network and --data, or --config, or --resume; received none of them. "
+         "For example: striate train lenet --data digits28")),
+        ([*TRAIN[1:], "--epochs", "x"],
+         "Expected a whole number for --epochs; received 'x'. See `striate train --help`."),
+        ([*TRAIN[1:], "--lr", "x"],
+         "Expected a number for --learning-rate; received 'x'. See `striate train --help`."),
+        ([*TRAIN[1:], "--set", "foo"], ("Expected KEY=VALUE, such as optimizer.momentum=0.9; received 'foo'. "
+         "Join key and value by '='.")),
+        ([*TRAIN[1:], "--set", "a.=3"], ("Expected KEY=VALUE, such as optimizer.momentum=0.9; received 'a.=3'. "
+         "Join key and value by '='.")),
+        ([*TRAIN[1:], "--epochs", 3, "--set", "epochs=4"],
+         "Expected every setting once; received epochs as 3 and 4. Leave one out."),
+        ([*TRAIN[1:], "--epochs", 3, "--set", "epochs.x=4"],
+         "Expected nothing below epochs, a setting itself; received epochs.x=4. Set epochs itself."),
+        ([*TRAIN[1:], "--set", "epoch=4"], ("Expected only known settings in the configuration; received epoch=4. "
+         "Did you mean 'epochs'?")),
+        (["--resume", "a", "--epochs", 3], ("Expected --resume alone: a run keeps its own settings; received --resume "
+         "with other arguments. Leave them out, or start a new run with --out.")),
+        ([*TRAIN[1:], "--out", "/dev/null/a"], ("Expected a folder to write to; received /dev/null/a, where /dev/null "
+         "is a file. Choose another folder.")),
+        (["--config", "no.toml"], ("Expected a configuration file; received no.toml, which does not exist. "
+         "Check the path.")),
+    ],
+)  # fmt: skip
+def test_refused(refused, words, message, tmp_path):
+    assert refused("train", *words) == message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_is_repeated_from_its_own_file(striate, run):
+    again = run.with_name("again")
+    assert striate("train", "--config", run / "config.toml", "--out", again).exit_code == 0
+    for name in ("config.toml", "metrics.csv", "best.safetensors", "last.safetensors"):
+        assert (again / name).read_bytes() == (run / name).read_bytes(), name
+
+
+def test_resuming_a_finished_run_changes_nothing(striate, run):
+    before = (run / "last.safetensors").read_bytes()
+    done = striate("train", "--resume", run)
+    assert "is finished (all 2 epochs): there is nothing to resume." in done.stdout
+    assert done.stdout.endswith(f"\nThe run is in {run}. Next: striate evaluate '{run}'\n")
+    assert (run / "last.safetensors").read_bytes() == before
+
+
+def test_a_failed_run_exits_with_1(striate, tmp_path):
+    done = striate(*TRAIN, "--optimizer", "sgd", "--lr", 1e30, "--epochs", 1, "--out", "away")
+    assert done.exit_code == 1
+    assert done.stderr.startswith("Error: The loss became ")
+    assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_says_how_to_go_on_and_goes_on(striate, tmp_path, number):
+    folder = tmp_path / "stopped run"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "striate", *TRAIN, "--epochs", "500", "--out", folder],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert "epoch 1/500" in process.stdout.readline()
+    process.send_signal(number)
+    rest, told = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert f"Stopped by {number.name} after step" in told
+    assert "striate train --resume" in told
+    assert "Traceback" not in rest + told
+    assert not [path for path in folder.rglob("*") if ".partial" in path.name]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "striate", "train", "--resume", folder],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    first = process.stdout.readline()
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert int(first.split()[1].split("/")[0]) > 1
+    assert len(json.loads((folder / "environment.json").read_text())["sessions"]) == 2
+    assert tomllib.loads((folder / "config.toml").read_text())["epochs"] == 500
