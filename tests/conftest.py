@@ -7,7 +7,7 @@ import torch
 
 os.environ.setdefault("MPLBACKEND", "agg")
 
-# pytest names the running test, torch.compile its cache, and Lightning and TensorBoard set these when they are imported.
+# pytest names the running test, torch.compile its cache; Lightning and TensorBoard set theirs when they are imported.
 _SET_BY_LIBRARIES = ("PYTEST_", "TORCHINDUCTOR_", "CRC32C_SW_MODE", "PYTORCH_NVML_BASED_CUDA_CHECK")
 
 

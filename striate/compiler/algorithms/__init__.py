@@ -1,0 +1,1 @@
+"""One file per idea of how to compute a convolution."""
