@@ -21,7 +21,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: $(INSTALLED)  ## Train a LeNet on real handwritten digits, test it, look inside it, and read one digit
 	rm -rf $(DEMO)
-	$(BIN)/striate train lenet --data digits28 --out $(DEMO)
+	$(BIN)/striate train lenet --data digits28 --epochs 40 --learning-rate 3e-3 --label-smoothing 0.1 \
+		--option dropout=0.3 --out $(DEMO)
 	$(BIN)/striate evaluate $(DEMO)
 	$(BIN)/striate inspect $(DEMO)
 	$(BIN)/striate look $(DEMO)
@@ -39,9 +40,9 @@ check: $(INSTALLED)  ## Lint, formatting, types and layering: what CI checks bes
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_layering.py
 
-bench: $(INSTALLED)  ## Measure accuracy, the training loop and recovery; writes bench/results (keep the machine quiet)
-	$(BIN)/python bench/accuracy.py
-	$(BIN)/python bench/training_loop.py
+bench: $(INSTALLED)  ## Measure accuracy, the training loop and recovery (MNIST=folder for MNIST); keep the machine quiet
+	$(BIN)/python bench/accuracy.py $(if $(MNIST),--mnist $(MNIST))
+	$(BIN)/python bench/training_loop.py $(if $(MNIST),--data $(MNIST))
 	$(BIN)/python bench/kill_and_resume.py
 
 clean:  ## Remove what the other targets made

@@ -16,6 +16,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from machine import result_file, write_results
+
 TRAIN = """
 import sys, torch
 from striate.train import Quiet, RunConfig, fit
@@ -115,6 +117,12 @@ def main() -> None:
         if not prove(arguments.kills, arguments.epochs, arguments.interval, arguments.threads, seed, Path(work)):
             raise SystemExit("The killed run ended differently.")
     print(f"{arguments.kills} kills: the same bytes as the run that was not killed")
+    write_results(
+        result_file("kill_and_resume", arguments.threads),
+        [f"lenet on digits28 with dropout, {arguments.epochs} epochs, SIGKILL at random moments, seed {seed}"],
+        ["kills", "compared", "identical"],
+        [[arguments.kills, " ".join(COMPARED), True]],
+    )
 
 
 if __name__ == "__main__":

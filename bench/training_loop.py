@@ -14,27 +14,24 @@ are medians and quartiles over the rounds of the time per step:
 from __future__ import annotations
 
 import argparse
-import csv
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from machine import result_file, write_results
 
 from striate.data import Dataset, Preprocessing, TensorSamples, load_data
 from striate.models import create_model
 from striate.train import Quiet, RunConfig, fit
 
 BATCH = 64
-RESULTS = Path(__file__).parent / "results"
 
 KERAS = """
 import os, sys, time
@@ -219,18 +216,12 @@ def find_keras(python: str, threads: int, steps: int, arrays: Path) -> dict[str,
     return found
 
 
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="digits28")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=200, help="steps per round")
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--steps", type=int, default=938, help="steps per round; 938 is one epoch of MNIST")
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--keras-python", default=sys.executable, help="an interpreter that has Keras")
     parser.add_argument("--out", type=Path, default=None)
     arguments = parser.parse_args()
@@ -272,9 +263,7 @@ def main() -> None:
         for variant in keras.values():
             variant.close()
 
-    versions = {name: version(name) for name in ("torch", "lightning-fabric")}
-    versions |= {name: f"keras {variant.version}" for name, variant in keras.items()}
-    bare = statistics.median(times["bare"])
+    versions = {name: f"keras {variant.version}" for name, variant in keras.items()}
     rows = []
     for name, values in times.items():
         low, middle, high = statistics.quantiles(values, n=4)
@@ -283,18 +272,13 @@ def main() -> None:
         over = 100 * (statistics.median(ratios) - 1)
         rows.append([name, f"{middle:.4f}", f"{low:.4f}", f"{high:.4f}", f"{over:.1f}"])
         print(f"{name:18} {middle:8.3f} ms per step  ({low:.3f} to {high:.3f})  {over:+7.1f} % over bare")
-    out = arguments.out or RESULTS / f"training_loop-{platform.node()}-{arguments.threads}-float32.csv"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(out.name + ".partial")
-    with partial.open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        about = f"{processor()}, {os.cpu_count()} cpus, {platform.system()}, Python {platform.python_version()}"
-        stream.write(f"# {about}\n# {versions}\n# data {arguments.data}, LeNet, batch {BATCH}, AdamW, float32, ")
-        stream.write(f"{arguments.threads} threads, {arguments.rounds} rounds of {arguments.steps} steps\n")
-        writer.writerow(["loop", "step_ms_median", "step_ms_q1", "step_ms_q3", "percent_over_bare"])
-        writer.writerows(rows)
-    partial.replace(out)
-    print(f"bare {bare:.3f} ms; written to {out}")
+    notes = [
+        str(versions),
+        f"data {Path(arguments.data).name}, LeNet, batch {BATCH}, AdamW, float32",
+        f"{arguments.rounds} rounds of {arguments.steps} steps",
+    ]
+    out = arguments.out or result_file("training_loop", arguments.threads)
+    write_results(out, notes, ["loop", "step_ms_median", "step_ms_q1", "step_ms_q3", "percent_over_bare"], rows)
 
 
 if __name__ == "__main__":

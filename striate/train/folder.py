@@ -123,6 +123,22 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
+def config_of(folder: Path) -> Path:
+    """The configuration file of the run in ``folder``. Raises `CheckpointError` for a folder that holds no run.
+
+    >>> config_of(Path("nowhere"))
+    Traceback (most recent call last):
+    striate.errors.CheckpointError: Expected the folder of a run, with config.toml; received nowhere, which ...
+    """
+    if not (folder / CONFIG).is_file():
+        raise CheckpointError(
+            f"the folder of a run, with {CONFIG}",
+            f"{folder}, {'which has none' if folder.is_dir() else 'which does not exist'}",
+            "Give the folder that training wrote to.",
+        )
+    return folder / CONFIG
+
+
 def new_folder(config: RunConfig, root: str | os.PathLike[str] = "runs") -> Path:
     """Name a folder that does not exist yet for a run: network, data and, from the second on, a number.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ from striate.train.folder import (
     RESULT,
     check_folder,
     claimed,
+    config_of,
     describe_environment,
     enter_environment,
     write_json,
@@ -136,7 +138,7 @@ def fit(
             return StoppedError(
                 f"Stopped by {interruption.signal} after step {progress.step} (epoch {progress.epoch + 1} of "
                 f"{config.epochs}, batch {progress.batch} of {len(bounds)}). The checkpoint is written; go on with "
-                f"`striate train --resume {folder}`."
+                f"`striate train --resume {shlex.quote(str(folder))}`."
             )
 
         def diverged(what: str, loss: float, indices: Tensor, samples: Samples) -> DivergedError:
@@ -251,9 +253,9 @@ def fit(
 def resume(folder: str | PathLike[str], *, dataset: Dataset | None = None, reporter: Reporter | None = None) -> Run:
     """Continue the run in ``folder`` with the settings it was started with; see `fit`.
 
-    Raises `ConfigError` if there is none.
+    Raises `CheckpointError` if there is none.
     """
-    config = RunConfig.from_toml(Path(folder) / CONFIG)
+    config = RunConfig.from_toml(config_of(Path(folder)))
     return fit(config, folder, resume=True, dataset=dataset, reporter=reporter)
 
 

@@ -12,7 +12,7 @@ from striate.data import Preprocessing
 from striate.errors import CheckpointError, ConfigError
 from striate.train.checkpoint import check_weights, load_weights
 from striate.train.config import RunConfig
-from striate.train.folder import BEST, CONFIG, ENVIRONMENT, LAST, METRICS, RESULT, read_json
+from striate.train.folder import BEST, ENVIRONMENT, LAST, METRICS, RESULT, config_of, read_json
 from striate.train.network import Network
 from striate.train.progress import EpochMetrics, beats, read_metrics
 
@@ -53,18 +53,13 @@ class Run:
         `CheckpointError` for a folder that holds no run or a damaged one.
         """
         folder = Path(folder)
-        if not (folder / CONFIG).is_file():
-            raise CheckpointError(
-                f"the folder of a run, with {CONFIG}",
-                f"{folder}, {'which has none' if folder.is_dir() else 'which does not exist'}",
-                "Give the folder that training wrote to.",
-            )
+        path = config_of(folder)
         try:
-            config = RunConfig.from_toml(folder / CONFIG)
+            config = RunConfig.from_toml(path)
         except ConfigError as error:
             raise CheckpointError(
                 "the configuration of a run",
-                f"{folder / CONFIG}: {str(error).rstrip('.')}",
+                f"{path}: {str(error).rstrip('.')}",
                 "Restore the file from a copy.",
             ) from error
         network = Network.load(folder)
