@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _REFRESH_SECONDS = 0.2
 _PLAIN_SECONDS = 30.0
+_BAR = 10  # so that the line fits into 80 columns
 
 
 class Reporter(Protocol):
@@ -147,12 +148,12 @@ class LiveLine:
             return
         self._drawn = now
         done = (step - 1) % self._steps_per_epoch + 1
-        filled = round(24 * done / self._steps_per_epoch)
+        filled = round(_BAR * done / self._steps_per_epoch)
         self._live.update(
             Text.assemble(
                 f"epoch {(step - 1) // self._steps_per_epoch + 1}/{self._epochs} ",
                 ("━" * filled, "green"),
-                ("━" * (24 - filled), "bright_black"),
+                ("━" * (_BAR - filled), "bright_black"),
                 f" loss {sums.loss:.4f}  accuracy {sums.accuracy:.2%}  "
                 f"{self._speed.images_per_second():,.0f} images/s  {duration(self._speed.seconds_left(step))} left",
             ),
@@ -185,13 +186,13 @@ def epoch_line(metrics: EpochMetrics, epochs: int, *, best: bool) -> str:
 
     >>> from striate.train.progress import EpochMetrics
     >>> epoch_line(EpochMetrics(2, 46, 0.001, 0.25, 0.9, val_loss=0.2, val_accuracy=0.95), 12, best=True)
-    'epoch 2/12: loss 0.2500, accuracy 90.00%, validation loss 0.2000, accuracy 95.00% (best so far)'
+    'epoch 2/12: loss 0.2500, accuracy 90.00%; validation 0.2000, 95.00% (best)'
     """
     line = f"epoch {metrics.epoch}/{epochs}: loss {metrics.train_loss:.4f}, accuracy {metrics.train_accuracy:.2%}"
     if metrics.val_loss is None or metrics.val_accuracy is None:
         return line
-    line += f", validation loss {metrics.val_loss:.4f}, accuracy {metrics.val_accuracy:.2%}"
-    return f"{line} (best so far)" if best else line
+    line += f"; validation {metrics.val_loss:.4f}, {metrics.val_accuracy:.2%}"
+    return f"{line} (best)" if best else line
 
 
 def duration(seconds: float) -> str:

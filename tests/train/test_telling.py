@@ -33,8 +33,8 @@ def test_plain_lines(make_config: Any, dataset: Any, folder: Path) -> None:
     assert len(lines) == 3
     row = run.metrics[0]
     assert lines[0].startswith(
-        f"epoch 1/2: loss {row.train_loss:.4f}, accuracy {row.train_accuracy:.2%}, validation loss {row.val_loss:.4f}, "
-        f"accuracy {row.val_accuracy:.2%} (best so far), "
+        f"epoch 1/2: loss {row.train_loss:.4f}, accuracy {row.train_accuracy:.2%}; validation {row.val_loss:.4f}, "
+        f"{row.val_accuracy:.2%} (best), "
     )
     assert lines[0].endswith(" left")
     assert " images/s, " in lines[0]
@@ -56,7 +56,7 @@ def test_the_live_line(make_config: Any, dataset: Any, folder: Path, monkeypatch
     console = Console(file=io.StringIO(), force_terminal=True, width=160)
     fit(make_config(), folder, dataset=dataset, reporter=LiveLine(console))
     text = console.file.getvalue()
-    for expected in ("epoch 1/2 ", "epoch 2/2 ", " images/s", "left", "(best so far)", "Finished after all 2 epochs"):
+    for expected in ("epoch 1/2 ", "epoch 2/2 ", " images/s", "left", "(best)", "Finished after all 2 epochs"):
         assert expected in text
     assert text.rstrip().splitlines()[-1].startswith("\x1b[1A\x1b[2KFinished"), "the live line is wiped first"
 
