@@ -195,17 +195,6 @@ class Vector:
         zeros = ir.Constant(ir.VectorType(_I32, lanes), None)
         return Vector(k, k.builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), zeros), lanes)
 
-    def sum(self) -> Vector:
-        """Add the lanes in order of a fixed tree; one float."""
-        k = self.kernel
-        if self.lanes == 1:
-            return self
-        kind = ir.VectorType(k.float, self.lanes)
-        reduce = k.intrinsic(f"llvm.vector.reduce.fadd.v{self.lanes}{k.suffix}", k.float, (k.float, kind))
-        zero = ir.Constant(k.float, -0.0)
-        # Reassociation is allowed for this one sum: lane order is an artefact of the vector, and a tree is as exact.
-        return Vector(k, k.builder.call(reduce, (zero, self.value), fastmath=("reassoc",)), 1)
-
 
 class Variable(Generic[T]):
     """A register that can be assigned in loops and branches: it holds an index, an address or a vector."""
@@ -266,12 +255,6 @@ class Pointer:
         name = f"llvm.masked.store.v{value.lanes}{k.suffix}.p0"
         masked = k.intrinsic(name, ir.VoidType(), (kind, _POINTER, _I32, ir.VectorType(_I1, value.lanes)))
         k.builder.call(masked, (value.value, self.value, ir.Constant(_I32, k.element_bytes), mask.value))
-
-    def prefetch(self) -> None:
-        """Ask for this cache line to be read soon."""
-        k = self._kernel
-        fetch = k.intrinsic("llvm.prefetch.p0", ir.VoidType(), (_POINTER, _I32, _I32, _I32))
-        k.builder.call(fetch, (self.value, *(ir.Constant(_I32, flag) for flag in (0, 3, 1))))
 
 
 @dataclass(frozen=True, slots=True)

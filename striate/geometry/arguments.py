@@ -73,6 +73,13 @@ def _integers(name: str, value: object, spatial_dims: int) -> Size:
     return entries
 
 
+def rank_of(input_size: Axes, spatial_dims: int | None) -> int:
+    """The rank that is given or, without one, that of ``input_size``: 1 for a plain number, else its length."""
+    if spatial_dims is not None:
+        return spatial_dims
+    return 1 if is_integer(input_size) else len(input_size)  # type: ignore[arg-type]  # is_integer says it is no int
+
+
 def check_spatial_dims(spatial_dims: int) -> int:
     """Return ``spatial_dims`` if it is 1, 2 or 3; raises `GeometryError` otherwise."""
     if spatial_dims not in (1, 2, 3):

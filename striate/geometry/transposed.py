@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from striate.errors import GeometryError
-from striate.geometry.arguments import Axes, Padding, Pads, Size, is_integer, per_axis
+from striate.geometry.arguments import Axes, Padding, Pads, Size, per_axis, rank_of
 from striate.geometry.window import Window
 
 
@@ -148,6 +148,6 @@ def transposed_output_size(
     >>> transposed_output_size((5,), kernel_size=3, stride=2, padding="same")
     (10,)
     """
-    rank = spatial_dims if spatial_dims is not None else (1 if is_integer(input_size) else len(input_size))  # type: ignore[arg-type]
+    rank = rank_of(input_size, spatial_dims)
     window = TransposedWindow.of(rank, kernel_size, stride, padding, dilation, output_padding)
     return window.output_size(per_axis("input_size", input_size, rank))

@@ -11,9 +11,9 @@ from striate.geometry.arguments import (
     Pads,
     Size,
     check_spatial_dims,
-    is_integer,
     normalise_padding,
     per_axis,
+    rank_of,
 )
 
 
@@ -189,6 +189,6 @@ def output_size(
     >>> output_size((7,), kernel_size=2, stride=2, padding="same")
     (4,)
     """
-    rank = spatial_dims if spatial_dims is not None else (1 if is_integer(input_size) else len(input_size))  # type: ignore[arg-type]
+    rank = rank_of(input_size, spatial_dims)
     window = Window.of(rank, kernel_size, stride, padding, dilation)
     return window.output_size(per_axis("input_size", input_size, rank), ceil_mode=ceil_mode)
