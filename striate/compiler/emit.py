@@ -1,22 +1,23 @@
 """The kernel language: readable Python that writes LLVM code.
 
-A kernel is written as the loops one would write by hand::
+A kernel is one or more *phases*, each a loop over tasks that is split over threads; a phase begins when the one before
+it is done by all. A task may write nothing that another task of its phase touches::
 
-    k = Kernel("scale", target, pointers=("source", "result"), indices=("count",), scalars=("factor",))
-    factor = k.scalars["factor"].broadcast(k.lanes)
-    with k.tasks() as row:
-        start = row * k.indices["count"]
-        with k.loop(k.indices["count"], step=k.lanes) as i:
-            mask = k.mask(k.indices["count"] - i)
-            value = (k.pointers["source"] + start + i).load(k.lanes, mask)
-            (k.pointers["result"] + start + i).store(value * factor, mask)
+    SIGNATURE = Signature(pointers=("source", "result"), numbers=("count", "rows"), phases=("scale",))
+
+    k = Kernel("scale", target, SIGNATURE)
+    with k.phase("scale"):
+        two = k.constant(2.0, k.lanes)
+        with k.tasks() as row:
+            start = row * k.numbers["count"]
+            with k.loop(k.numbers["count"], step=k.lanes) as i:
+                mask = k.mask(k.numbers["count"] - i)
+                value = (k.pointers["source"] + start + i).load(k.lanes, mask)
+                (k.pointers["result"] + start + i).store(value * two, mask)
     program = k.finish()
 
-The outermost loop runs over *tasks*, which are split over threads: a task may write nothing that another one touches.
-
-Python computes what is known when the kernel is made, LLVM what is known when it runs: an `Index` and plain numbers mix
-freely. Loops are context managers; a `Variable` is a register that survives them. Offsets and strides count elements,
-never bytes.
+Loops are context managers; a `Variable` is a register that survives them. `striate.compiler.values` has what is
+computed with, `striate.compiler.moves` whole copies and transpositions.
 """
 
 from __future__ import annotations
@@ -24,301 +25,114 @@ from __future__ import annotations
 import ctypes
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING
 
 from llvmlite import ir
 
 from striate.compiler import parallel
+from striate.compiler.target import BYTES
+from striate.compiler.values import I32, I64, POINTER, Condition, Index, Mask, Number, Pointer, T, Variable, Vector
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from striate.compiler.target import Target
 
-_I64 = ir.IntType(64)
-_I32 = ir.IntType(32)
-_I1 = ir.IntType(1)
-_POINTER = ir.PointerType()
 _FLOATS = {"float32": ir.FloatType(), "float64": ir.DoubleType()}
-_CTYPES = {
-    _POINTER: ctypes.c_void_p,
-    _I64: ctypes.c_int64,
-    _FLOATS["float32"]: ctypes.c_float,
-    _FLOATS["float64"]: ctypes.c_double,
-}
 _SUFFIX = {"float32": "f32", "float64": "f64"}
-# Contraction lets LLVM fuse a multiply and an add. Reassociation is not given: sums keep the order they are written in.
-_FAST = ("contract", "nsz")
-
-Number: TypeAlias = "Index | int"
-
-
-class Held(Protocol):
-    """What a register can hold."""
-
-    @property
-    def value(self) -> ir.Value:
-        """The LLVM value."""
-
-    def holding(self, value: ir.Value) -> Self:
-        """The same kind of thing with another value."""
-
-
-T = TypeVar("T", bound=Held)
-
-
-class Index:
-    """A 64-bit integer that is known only when the kernel runs. Arithmetic with neutral constants emits nothing."""
-
-    def __init__(self, kernel: Kernel, value: ir.Value) -> None:
-        self._kernel = kernel
-        self.value = value
-
-    def holding(self, value: ir.Value) -> Index:
-        """Another index."""
-        return Index(self._kernel, value)
-
-    def _with(self, operation: str, left: Number, right: Number) -> Index:
-        k = self._kernel
-        build = getattr(k.builder, operation)
-        flags = {"flags": ("nsw",)} if operation in {"add", "sub", "mul"} else {}
-        return Index(k, build(k.i64(left), k.i64(right), **flags))
-
-    def __add__(self, other: Number) -> Index:
-        return self if _is(other, 0) else self._with("add", self, other)
-
-    __radd__ = __add__
-
-    def __sub__(self, other: Number) -> Index:
-        return self if _is(other, 0) else self._with("sub", self, other)
-
-    def __rsub__(self, other: Number) -> Index:
-        return self._with("sub", other, self)
-
-    def __mul__(self, other: Number) -> Index:
-        return self if _is(other, 1) else self._with("mul", self, other)
-
-    __rmul__ = __mul__
-
-    def __floordiv__(self, other: Number) -> Index:
-        """Divide, rounding towards zero; meant for non-negative numbers."""
-        return self if _is(other, 1) else self._with("sdiv", self, other)
-
-    def __mod__(self, other: Number) -> Index:
-        """The remainder; meant for non-negative numbers."""
-        return self._with("srem", self, other)
-
-    def _compare(self, sign: str, other: Number) -> Condition:
-        k = self._kernel
-        return Condition(k, k.builder.icmp_signed(sign, self.value, k.i64(other)))
-
-    def __lt__(self, other: Number) -> Condition:
-        return self._compare("<", other)
-
-    def __le__(self, other: Number) -> Condition:
-        return self._compare("<=", other)
-
-    def __gt__(self, other: Number) -> Condition:
-        return self._compare(">", other)
-
-    def __ge__(self, other: Number) -> Condition:
-        return self._compare(">=", other)
-
-    def equals(self, other: Number) -> Condition:
-        """Whether both are the same number (``==`` keeps Python's meaning)."""
-        return self._compare("==", other)
-
-
-def _is(number: Number, constant: int) -> bool:
-    return isinstance(number, int) and number == constant
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
-    """A truth value that is known only when the kernel runs."""
+class Signature:
+    """What a kernel is given: addresses, a table of whole numbers, and how many tasks each phase has."""
 
-    kernel: Kernel
-    value: ir.Value
+    pointers: tuple[str, ...]
+    numbers: tuple[str, ...]
+    phases: tuple[str, ...]
 
-    def __and__(self, other: Condition) -> Condition:
-        return Condition(self.kernel, self.kernel.builder.and_(self.value, other.value))
-
-    def __or__(self, other: Condition) -> Condition:
-        return Condition(self.kernel, self.kernel.builder.or_(self.value, other.value))
-
-
-@dataclass(frozen=True, slots=True)
-class Mask:
-    """Which lanes of a vector take part in a load or store."""
-
-    value: ir.Value
-
-
-@dataclass(frozen=True, slots=True)
-class Vector:
-    """A vector of floats (or one float, with one lane) in a register."""
-
-    kernel: Kernel
-    value: ir.Value
-    lanes: int
-
-    def holding(self, value: ir.Value) -> Vector:
-        """Another vector of as many lanes."""
-        return Vector(self.kernel, value, self.lanes)
-
-    def _with(self, operation: str, other: Vector) -> Vector:
-        build = getattr(self.kernel.builder, operation)
-        return Vector(self.kernel, build(self.value, other.value, flags=_FAST), self.lanes)
-
-    def __add__(self, other: Vector) -> Vector:
-        return self._with("fadd", other)
-
-    def __sub__(self, other: Vector) -> Vector:
-        return self._with("fsub", other)
-
-    def __mul__(self, other: Vector) -> Vector:
-        return self._with("fmul", other)
-
-    def maximum(self, other: Vector) -> Vector:
-        """The larger of each pair of lanes; NaN in ``self`` stays NaN, as in torch's relu."""
-        k = self.kernel
-        keep = k.builder.fcmp_unordered(">=", self.value, other.value)
-        return Vector(k, k.builder.select(keep, self.value, other.value), self.lanes)
-
-    def broadcast(self, lanes: int) -> Vector:
-        """Copy one float to all lanes."""
-        k = self.kernel
-        if lanes == self.lanes:
-            return self
-        kind = ir.VectorType(k.float, lanes)
-        first = k.builder.insert_element(ir.Constant(kind, ir.Undefined), self.value, ir.Constant(_I32, 0))
-        zeros = ir.Constant(ir.VectorType(_I32, lanes), None)
-        return Vector(k, k.builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), zeros), lanes)
-
-
-class Variable(Generic[T]):
-    """A register that can be assigned in loops and branches: it holds an index, an address or a vector."""
-
-    def __init__(self, kernel: Kernel, value: T) -> None:
-        self._kernel = kernel
-        self._like = value
-        # Allocated on entry, promoted to a register by LLVM: the kernel writer never sees a phi node.
-        with kernel.builder.goto_entry_block():
-            self._slot = kernel.builder.alloca(value.value.type)
-        self.set(value)
-
-    def get(self) -> T:
-        """The current value."""
-        loaded = self._kernel.builder.load(self._slot, typ=self._like.value.type)
-        return self._like.holding(loaded)
-
-    def set(self, value: T) -> None:
-        """Assign."""
-        self._kernel.builder.store(value.value, self._slot)
-
-
-class Pointer:
-    """An address of floats; adding an `Index` moves it by that many elements."""
-
-    def __init__(self, kernel: Kernel, value: ir.Value) -> None:
-        self._kernel = kernel
-        self.value = value
-
-    def holding(self, value: ir.Value) -> Pointer:
-        """Another address."""
-        return Pointer(self._kernel, value)
-
-    def __add__(self, elements: Number) -> Pointer:
-        k = self._kernel
-        if _is(elements, 0):
-            return self
-        return Pointer(k, k.builder.gep(self.value, (k.i64(elements),), inbounds=True, source_etype=k.float))
-
-    def load(self, lanes: int = 1, mask: Mask | None = None) -> Vector:
-        """Load ``lanes`` neighbouring floats; lanes that are masked off read nothing and hold zero."""
-        k = self._kernel
-        kind = k.vector_type(lanes)
-        if mask is None:
-            return Vector(k, k.builder.load(self.value, align=k.element_bytes, typ=kind), lanes)
-        name = f"llvm.masked.load.v{lanes}{k.suffix}.p0"
-        masked = k.intrinsic(name, kind, (_POINTER, _I32, ir.VectorType(_I1, lanes), kind))
-        align = ir.Constant(_I32, k.element_bytes)
-        return Vector(k, k.builder.call(masked, (self.value, align, mask.value, ir.Constant(kind, None))), lanes)
-
-    def store(self, value: Vector, mask: Mask | None = None) -> None:
-        """Store a vector; lanes that are masked off write nothing."""
-        k = self._kernel
-        if mask is None:
-            k.builder.store(value.value, self.value, align=k.element_bytes)
-            return
-        kind = k.vector_type(value.lanes)
-        name = f"llvm.masked.store.v{value.lanes}{k.suffix}.p0"
-        masked = k.intrinsic(name, ir.VoidType(), (kind, _POINTER, _I32, ir.VectorType(_I1, value.lanes)))
-        k.builder.call(masked, (value.value, self.value, ir.Constant(_I32, k.element_bytes), mask.value))
+    def table(self, tasks: Sequence[int], **numbers: int) -> ctypes.Array[ctypes.c_int64]:
+        """The table of one launch: the tasks of each phase, then the numbers, all of which must be given."""
+        if len(tasks) != len(self.phases) or numbers.keys() != set(self.numbers):
+            raise TypeError(f"expected tasks of {self.phases} and {self.numbers}, received {tasks} and {[*numbers]}")
+        values = [*tasks, *(numbers[name] for name in self.numbers)]
+        return (ctypes.c_int64 * len(values))(*values)
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A finished kernel: its LLVM text, the function to call, and the ctypes of its arguments.
-
-    The arguments are the kernel's pointers, indices and scalars in order, then the number of tasks and of threads.
-    """
+    """A finished kernel, as LLVM text. Its function takes the addresses, the table's address, and the threads."""
 
     text: str
-    entry: str
-    kinds: tuple[type, ...]
 
 
 class Kernel:
-    """One kernel under construction, with named pointers, indices (integers) and scalars (floats) as parameters."""
+    """One kernel under construction. Inside a phase, ``pointers`` and ``numbers`` hold its parameters by name."""
 
-    def __init__(
-        self,
-        name: str,
-        target: Target,
-        *,
-        pointers: Sequence[str] = (),
-        indices: Sequence[str] = (),
-        scalars: Sequence[str] = (),
-        dtype: str = "float32",
-    ) -> None:
+    builder: ir.IRBuilder
+    pointers: dict[str, Pointer]
+    numbers: dict[str, Index]
+    thread: Index
+    """Which thread this is, from 0; scratch memory of its own begins at ``thread`` times its size."""
+
+    def __init__(self, name: str, target: Target, signature: Signature, dtype: str = "float32") -> None:
         self.target = target
         self.name = name
+        self.signature = signature
         self.float = _FLOATS[dtype]
         self.suffix = _SUFFIX[dtype]
-        self.element_bytes = 4 if dtype == "float32" else 8
+        self.element_bytes = BYTES[dtype]
         self.lanes = target.lanes(dtype)
         self.module = ir.Module(name=name)
         self.module.triple = target.triple
-        kinds = [_POINTER] * len(pointers) + [_I64] * len(indices) + [self.float] * len(scalars)
-        self._kinds = tuple(_CTYPES[kind] for kind in kinds)
-        self._function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), [_I64, _I64, _I64, *kinds]), name)
-        self._function.attributes.add("nounwind")
-        for argument, label in zip(
-            self._function.args, ("begin", "end", "thread", *pointers, *indices, *scalars), strict=True
-        ):
+        self._phases: list[ir.Function] = []
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Write one phase; in the order of the signature."""
+        expected = self.signature.phases[len(self._phases)]
+        if name != expected:
+            raise ValueError(f"expected phase {expected!r} next, received {name!r}")
+        pointers = [POINTER] * len(self.signature.pointers)
+        kind = ir.FunctionType(ir.VoidType(), [I64, I64, I64, *pointers, POINTER])
+        function = ir.Function(self.module, kind, f"{self.name}_{name}")
+        function.linkage = "internal"
+        function.attributes.add("nounwind")
+        labels = ("begin", "end", "thread", *self.signature.pointers, "table")
+        for argument, label in zip(function.args, labels, strict=True):
             argument.name = label
-            if argument.type == _POINTER:
+            if argument.type == POINTER:
                 # Inputs and outputs never overlap, which lets LLVM keep loads ahead of stores.
                 argument.add_attribute("noalias")
-        self.builder = ir.IRBuilder(self._function.append_basic_block("entry"))
-        arguments = iter(self._function.args)
-        self._begin, self._end, self.thread = (Index(self, next(arguments)) for _ in range(3))
-        self.pointers = {label: Pointer(self, next(arguments)) for label in pointers}
-        self.indices = {label: Index(self, next(arguments)) for label in indices}
-        self.scalars = {label: Vector(self, next(arguments), 1) for label in scalars}
+        self.builder = ir.IRBuilder(function.append_basic_block("entry"))
+        self._begin, self._end, self.thread = (Index(self, argument) for argument in function.args[:3])
+        self.pointers = {
+            label: Pointer(self, argument)
+            for label, argument in zip(self.signature.pointers, function.args[3:-1], strict=True)
+        }
+        first = len(self.signature.phases)
+        self.numbers = {
+            label: self._number(function.args[-1], first + place) for place, label in enumerate(self.signature.numbers)
+        }
+        self._phases.append(function)
+        yield
+        self.builder.ret_void()
+
+    def _number(self, table: ir.Value, place: int) -> Index:
+        b = self.builder
+        return Index(self, b.load(b.gep(table, (ir.Constant(I64, place),), source_etype=I64), typ=I64))
 
     def finish(self) -> Program:
-        """End the kernel and add the function that runs it in parallel."""
-        self.builder.ret_void()
-        entry = parallel.add_entry(self.module, self._function)
-        return Program(str(self.module), entry, (*self._kinds, ctypes.c_int64, ctypes.c_int64))
+        """End the kernel and add the function that runs its phases in parallel."""
+        if len(self._phases) != len(self.signature.phases):
+            raise ValueError(f"expected phases {self.signature.phases}, {len(self._phases)} of them were written")
+        parallel.add_entry(self.module, self.name, self._phases)
+        return Program(str(self.module))
 
     # Values
 
     def i64(self, number: Number) -> ir.Value:
         """The LLVM value of an index."""
-        return number.value if isinstance(number, Index) else ir.Constant(_I64, number)
+        return number.value if isinstance(number, Index) else ir.Constant(I64, number)
 
     def vector_type(self, lanes: int) -> ir.Type:
         """The type of ``lanes`` floats; one lane is a plain float."""
@@ -336,13 +150,11 @@ class Kernel:
     def mask(self, count: Number, lanes: int | None = None) -> Mask:
         """The mask of the first ``count`` lanes; all of them if ``count`` is larger, none if it is not positive."""
         lanes = self.lanes if lanes is None else lanes
-        numbers = ir.Constant(ir.VectorType(_I64, lanes), list(range(lanes)))
-        kind = ir.VectorType(_I64, lanes)
-        first = self.builder.insert_element(ir.Constant(kind, ir.Undefined), self.i64(count), ir.Constant(_I32, 0))
-        spread = self.builder.shuffle_vector(
-            first, ir.Constant(kind, ir.Undefined), ir.Constant(ir.VectorType(_I32, lanes), None)
-        )
-        return Mask(self.builder.icmp_signed("<", numbers, spread))
+        kind = ir.VectorType(I32, lanes)
+        last = self.builder.trunc(self.minimum(count, lanes).value, I32)
+        first = self.builder.insert_element(ir.Constant(kind, ir.Undefined), last, ir.Constant(I32, 0))
+        spread = self.builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), ir.Constant(kind, None))
+        return Mask(self.builder.icmp_signed("<", ir.Constant(kind, list(range(lanes))), spread))
 
     def fma(self, a: Vector, b: Vector, c: Vector) -> Vector:
         """``a * b + c``, in one rounding where the target has the instruction."""
@@ -394,7 +206,7 @@ class Kernel:
 
     @contextmanager
     def tasks(self) -> Iterator[Index]:
-        """Repeat the body for each task of this thread's share."""
+        """Repeat the body for each task of this thread's share of the phase."""
         with self.loop(self._end, self._begin) as task:
             yield task
 

@@ -7,10 +7,13 @@ kernel that leaves the memory cache stays alive as long as somebody holds its `F
 from __future__ import annotations
 
 import ctypes
+import functools
+import hashlib
 import os
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import llvmlite
@@ -23,9 +26,6 @@ if TYPE_CHECKING:
 
     from striate.compiler.emit import Program
     from striate.compiler.target import Target
-
-_PIPELINE = "2"
-"""Raise this whenever the passes below change: it is part of every key on disk."""
 
 
 def optimise(text: str, target: Target) -> llvm.ModuleRef:
@@ -64,20 +64,20 @@ class Function:
     size_bytes: int
     _engine: llvm.ExecutionEngine = field(repr=False)
 
-    def __call__(self, *arguments: float) -> None:
-        """Run the kernel; pointers are given as integers."""
+    def __call__(self, *arguments: int) -> None:
+        """Run the kernel: its pointers as integers, the address of its table, the number of threads."""
         self.call(*arguments)
 
 
-def load(code: bytes, program: Program, target: Target) -> Function:
-    """Load a program's object code into this process."""
+def load(code: bytes, pointers: int, target: Target) -> Function:
+    """Load a kernel's object code into this process; it takes ``pointers`` addresses, a table and threads."""
     parallel.runtime()
     empty = llvm.parse_assembly("")
     engine = llvm.create_mcjit_compiler(empty, target.machine())
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    address = engine.get_function_address(program.entry)
-    return Function(ctypes.CFUNCTYPE(None, *program.kinds)(address), len(code), engine)
+    kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * (pointers + 1), ctypes.c_int64)
+    return Function(kind(engine.get_function_address(parallel.ENTRY)), len(code), engine)
 
 
 class Jit:
@@ -104,9 +104,12 @@ class Jit:
         self._lock = threading.Lock()
         self._under_way = {}
 
-    def get(self, program: Program, target: Target) -> Function:
-        """The program, compiled for ``target`` and loaded."""
-        identity = cache.key(program.text, target.triple, target.cpu, target.features, _versions())
+    def get(self, name: str, build: Callable[[], Program], pointers: int, target: Target) -> Function:
+        """The kernel called ``name``, loaded; it is built only if neither memory nor disk has it.
+
+        A name must say everything that ``build`` depends on besides the target and the code of this package.
+        """
+        identity = cache.key(name, target.triple, target.cpu, target.features, str(target), _versions())
         with self._lock:
             known = self._loaded.get(identity)
             if known is not None:
@@ -117,14 +120,14 @@ class Jit:
             with self._lock:
                 known = self._loaded.get(identity)
             if known is None:
-                known = load(self._object(identity, program.text, target), program, target)
+                known = load(self._object(identity, build, target), pointers, target)
                 self._remember(identity, known)
             return known
 
-    def _object(self, identity: str, text: str, target: Target) -> bytes:
+    def _object(self, identity: str, build: Callable[[], Program], target: Target) -> bytes:
         code = self._disk.read(identity)
         if code is None:
-            code = compile_object(text, target)
+            code = compile_object(build().text, target)
             self.compiled += 1
             self._disk.write(identity, code)
         return code
@@ -139,5 +142,10 @@ class Jit:
                 self._bytes -= oldest.size_bytes
 
 
+@functools.cache
 def _versions() -> str:
-    return f"{_PIPELINE} {llvmlite.__version__} {llvm.llvm_version_info}"
+    """What compiled code depends on besides its name: the code that writes kernels, and LLVM."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return f"{digest.hexdigest()} {llvmlite.__version__} {llvm.llvm_version_info}"

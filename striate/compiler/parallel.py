@@ -1,9 +1,9 @@
 """Parallel regions: the tasks of a kernel, split over PyTorch's own threads.
 
-A kernel computes tasks ``begin`` up to ``end``. This file adds the function that Python calls, which opens a region of
-the OpenMP runtime that PyTorch ships and computes with, and gives each thread its share. A pool of our own would fight
-with PyTorch's threads, which spin for a while after each of their regions. On a system without that runtime the kernel
-runs on the calling thread.
+Each phase of a kernel computes tasks ``begin`` up to ``end``. This file adds the function that Python calls, which
+opens one region of the OpenMP runtime that PyTorch ships and computes with, gives each thread its share of each phase,
+and waits between phases. A pool of our own would fight with PyTorch's threads, which spin for a while after each of
+their regions. On a system without that runtime the kernel runs on the calling thread.
 
 Denormal numbers, which can make arithmetic a hundred times slower, count as zero inside a region; the caller's
 floating-point state is put back at its end.
@@ -28,54 +28,64 @@ _FLUSH_X86 = 0x8040  # MXCSR: flush to zero and denormals are zero
 _FLUSH_ARM = 1 << 24  # FPCR: flush to zero
 
 
-def add_entry(module: ir.Module, body: ir.Function) -> str:
-    """Add the function Python calls for ``void body(begin, end, thread, parameters...)``; return its name.
+ENTRY = "entry"
+"""The name of the function that Python calls, in every kernel."""
 
-    Its signature is ``void entry(parameters..., tasks, threads)``.
+
+def add_entry(module: ir.Module, name: str, phases: list[ir.Function]) -> None:
+    """Add the function Python calls for phases ``void phase(begin, end, thread, pointers..., table)``.
+
+    Its signature is ``void entry(pointers..., table, threads)``. The table begins with the tasks of each phase.
     """
-    kinds = [argument.type for argument in body.args[3:]]
-    region = _add_region(module, body, kinds)
-    entry = ir.Function(module, ir.FunctionType(_VOID, [*kinds, _I64, _I64]), f"{body.name}_entry")
-    *parameters, tasks, threads = entry.args
+    pointers = len(phases[0].args) - 3
+    region = _add_region(module, name, phases)
+    entry = ir.Function(module, ir.FunctionType(_VOID, [*[_POINTER] * pointers, _I64]), ENTRY)
+    *addresses, threads = entry.args
     b = ir.IRBuilder(entry.append_basic_block("entry"))
-    packed = b.alloca(_frame(kinds))
-    for position, value in enumerate([*parameters, tasks]):
-        b.store(value, _slot(b, kinds, packed, position))
+    frame = b.alloca(_frame(pointers))
+    for position, value in enumerate(addresses):
+        b.store(value, _slot(b, pointers, frame, position))
     alone = b.icmp_signed("<", threads, ir.Constant(_I64, 2))
     with b.if_else(alone) as (then, otherwise):
         with then:
-            b.call(region, (packed, ir.Constant(_I64, 0), ir.Constant(_I64, 1)))
+            b.call(region, (frame, ir.Constant(_I64, 0), ir.Constant(_I64, 1)))
         with otherwise:
             gomp = ir.Function(module, ir.FunctionType(_VOID, [_POINTER, _POINTER, _I32, _I32]), "GOMP_parallel")
-            member = _add_member(module, body.name, region)
-            b.call(gomp, (member, packed, b.trunc(threads, _I32), ir.Constant(_I32, 0)))
+            member = _add_member(module, name, region)
+            b.call(gomp, (member, frame, b.trunc(threads, _I32), ir.Constant(_I32, 0)))
     b.ret_void()
-    return str(entry.name)
 
 
-def _frame(kinds: list[ir.Type]) -> ir.LiteralStructType:
-    return ir.LiteralStructType([*kinds, _I64])
+def _frame(pointers: int) -> ir.LiteralStructType:
+    return ir.LiteralStructType([_POINTER] * pointers)
 
 
-def _slot(b: ir.IRBuilder, kinds: list[ir.Type], packed: ir.Value, position: int) -> ir.Value:
+def _slot(b: ir.IRBuilder, pointers: int, frame: ir.Value, position: int) -> ir.Value:
     where = (ir.Constant(_I32, 0), ir.Constant(_I32, position))
     # llvmlite gives stack slots a typed pointer and arguments an opaque one.
-    return b.gep(packed, where, inbounds=True, source_etype=_frame(kinds) if packed.type.is_opaque else None)
+    return b.gep(frame, where, inbounds=True, source_etype=_frame(pointers) if frame.type.is_opaque else None)
 
 
-def _add_region(module: ir.Module, body: ir.Function, kinds: list[ir.Type]) -> ir.Function:
-    """``region(packed, thread, threads)``: one thread's share of the tasks, with denormals flushed."""
-    region = ir.Function(module, ir.FunctionType(_VOID, [_POINTER, _I64, _I64]), f"{body.name}_region")
+def _add_region(module: ir.Module, name: str, phases: list[ir.Function]) -> ir.Function:
+    """``region(frame, thread, threads)``: one thread's share of every phase, with denormals flushed."""
+    pointers = len(phases[0].args) - 3
+    region = ir.Function(module, ir.FunctionType(_VOID, [_POINTER, _I64, _I64]), f"{name}_region")
     region.linkage = "internal"
-    packed, thread, threads = region.args
+    frame, thread, threads = region.args
     b = ir.IRBuilder(region.append_basic_block("entry"))
-    *parameters, tasks = [
-        b.load(_slot(b, kinds, packed, position), typ=kind) for position, kind in enumerate([*kinds, _I64])
-    ]
-    begin = b.sdiv(b.mul(tasks, thread), threads)
-    end = b.sdiv(b.mul(tasks, b.add(thread, ir.Constant(_I64, 1))), threads)
+    addresses = [b.load(_slot(b, pointers, frame, position), typ=_POINTER) for position in range(pointers)]
     restore = _flush_denormals(module, b)
-    b.call(body, (begin, end, thread, *parameters))
+    for place, phase in enumerate(phases):
+        if place:
+            barrier = module.globals.get("GOMP_barrier") or ir.Function(
+                module, ir.FunctionType(_VOID, []), "GOMP_barrier"
+            )
+            with b.if_then(b.icmp_signed(">", threads, ir.Constant(_I64, 1))):
+                b.call(barrier, ())
+        tasks = b.load(b.gep(addresses[-1], (ir.Constant(_I64, place),), source_etype=_I64), typ=_I64)
+        begin = b.sdiv(b.mul(tasks, thread), threads)
+        end = b.sdiv(b.mul(tasks, b.add(thread, ir.Constant(_I64, 1))), threads)
+        b.call(phase, (begin, end, thread, *addresses))
     restore()
     b.ret_void()
     return region
@@ -115,19 +125,49 @@ def _flush_denormals(module: ir.Module, b: ir.IRBuilder) -> Callable[[], object]
     return lambda: None
 
 
+_SERIAL = """
+define void @GOMP_parallel(ptr %member, ptr %frame, i32 %threads, i32 %flags) {
+  call void %member(ptr %frame)
+  ret void
+}
+define void @GOMP_barrier() {
+  ret void
+}
+define i32 @omp_get_thread_num() {
+  ret i32 0
+}
+define i32 @omp_get_num_threads() {
+  ret i32 1
+}
+"""
+_FUNCTIONS = ("GOMP_parallel", "GOMP_barrier", "omp_get_thread_num", "omp_get_num_threads")
+
+
 @cache
 def runtime() -> str:
     """Bind the OpenMP functions that kernels call; say which runtime they come from.
 
-    Returns the path of PyTorch's libgomp, or ``"none"`` where there is none and kernels run on the calling thread.
+    Returns the path of PyTorch's libgomp, or ``"serial"`` where there is none and kernels run on the calling thread.
     """
     library = _torch_libgomp()
     if library is None:
-        return "none"
-    gomp = ctypes.CDLL(str(library))
-    for name in ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads"):
-        llvm.add_symbol(name, ctypes.cast(getattr(gomp, name), ctypes.c_void_p).value)
-    return str(library)
+        engine = _serial_runtime()
+        addresses = {name: engine.get_function_address(name) for name in _FUNCTIONS}
+    else:
+        gomp = ctypes.CDLL(str(library))
+        addresses = {name: ctypes.cast(getattr(gomp, name), ctypes.c_void_p).value or 0 for name in _FUNCTIONS}
+    for name, address in addresses.items():
+        llvm.add_symbol(name, address)
+    return "serial" if library is None else str(library)
+
+
+@cache
+def _serial_runtime() -> llvm.ExecutionEngine:
+    """The same functions for one thread; cached, because kernels call into its memory for ever."""
+    machine = llvm.Target.from_default_triple().create_target_machine(jit=True)
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(_SERIAL), machine)
+    engine.finalize_object()
+    return engine
 
 
 def _torch_libgomp() -> Path | None:

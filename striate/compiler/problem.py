@@ -10,6 +10,7 @@ The text form lists the rank, then a letter and a value per field, sizes per axi
     1d n32 c64 o64 i1000 k3 s1 p64:0 d32       causal padding: 64 before, none after
     2d n8 c192 o192 i28 k3 s1 p1 g192 grad_weight
     2d n8 c64 o64 i56 k3 s1 p1 bias relu       what the epilogue adds
+    2d n8 c64 o64 i56 k3 s1 p1 contiguous      (N, C, H, W) in memory; (N, H, W, C) where nothing is said
 """
 
 from __future__ import annotations
@@ -28,8 +29,12 @@ Pass: TypeAlias = Literal["forward", "grad_input", "grad_weight"]
 Activation: TypeAlias = Literal["relu"]
 """Non-linearities that a forward kernel can apply before it stores its output."""
 
+Layout: TypeAlias = Literal["channels_last", "contiguous"]
+"""How input and output lie in memory: ``(N, *spatial, C)`` or ``(N, C, *spatial)``, dense."""
+
 PASSES: tuple[Pass, ...] = get_args(Pass)
 ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 DTYPES = ("float32", "float64")
 
 
@@ -46,7 +51,9 @@ class Spec:
     dtype: str = "float32"
     pass_: Pass = "forward"
     bias: bool = False
+    """Whether a bias is added (forward, grad_input) or its gradient computed (grad_weight)."""
     activation: Activation | None = None
+    layout: Layout = "channels_last"
 
     @property
     def spatial_dims(self) -> int:
@@ -105,12 +112,14 @@ class ConvProblem:
         pass_: Pass = "forward",
         bias: bool = False,
         activation: Activation | None = None,
+        layout: Layout = "channels_last",
     ) -> ConvProblem:
         """Normalise and check the arguments. A batch of 0 is a problem too. Raises `GeometryError`."""
         window = Window.of(spatial_dims, kernel_size, stride, padding, dilation)
         size = geometry.per_axis("input_size", input_size, spatial_dims)
         geometry.check_groups(in_channels, out_channels, groups)
-        for name, value, known in (("dtype", dtype, DTYPES), ("pass", pass_, PASSES)):
+        words = (("dtype", dtype, DTYPES), ("pass", pass_, PASSES), ("layout", layout, LAYOUTS))
+        for name, value, known in words:
             if value not in known:
                 raise GeometryError(f"{name} to be one of {', '.join(known)}", f"{name}={value!r}", "Pick one.")
         if activation is not None and activation not in ACTIVATIONS:
@@ -131,6 +140,7 @@ class ConvProblem:
             pass_,
             bias,
             activation,
+            layout,
         )
         return cls(spec, batch, size, window.pads(size))
 
@@ -221,6 +231,8 @@ def _rest(spec: Spec) -> list[str]:
         words.append("bias")
     if spec.activation:
         words.append(spec.activation)
+    if spec.layout != "channels_last":
+        words.append(spec.layout)
     return words
 
 
@@ -232,6 +244,8 @@ def _field(text: str, word: str, spatial_dims: int) -> tuple[str, object]:
         return "pass_", word
     if word in ACTIVATIONS:
         return "activation", word
+    if word in LAYOUTS:
+        return "layout", word
     if word == "bias":
         return "bias", True
     match = re.fullmatch(r"([a-z])(\d+(?::\d+)?(?:x\d+(?::\d+)?)*)", word)

@@ -34,5 +34,6 @@ def problems(draw, **fixed):
         "pass_": draw(st.sampled_from(["forward", "grad_input", "grad_weight"])),
         "bias": draw(st.booleans()),
         "activation": draw(st.sampled_from([None, "relu"])),
+        "layout": draw(st.sampled_from(["channels_last", "contiguous"])),
     }
     return ConvProblem.of(**{**values, **fixed})

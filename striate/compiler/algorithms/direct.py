@@ -33,13 +33,15 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from striate.compiler.emit import Kernel
+from striate.compiler.algorithm import POINTERS, Algorithm, Launch, Strides
+from striate.compiler.emit import Kernel, Program, Signature
+from striate.compiler.moves import copy, fill
+from striate.compiler.target import BYTES
 
 if TYPE_CHECKING:
-    from striate.compiler.emit import Index, Mask, Number, Pointer, Program, Vector
-    from striate.compiler.jit import Function, Jit
     from striate.compiler.problem import ConvProblem, Spec
     from striate.compiler.target import Target
+    from striate.compiler.values import Index, Mask, Number, Pointer, Vector
 
 BLOCK_W = 112
 """Output pixels of one task: enough work to share out, and input rows that stay in the second-level cache."""
@@ -82,102 +84,87 @@ def three(values: tuple[int, ...]) -> tuple[int, int, int]:
     return depth, height, width
 
 
-@dataclass(frozen=True, slots=True)
-class Forward:
-    """The forward pass of one kind of layer on one target, ready to run for any batch, size and padding.
+class Direct(Algorithm):
+    """Register-tiled direct convolution."""
 
-    Addresses are those of dense arrays of the spec's dtype: input and output ``(N, *spatial, C)``, weight
-    ``(C_out, C_in // groups, *kernel_size)``, bias ``(C_out,)``.
-    """
+    name = "direct"
+    passes = ("forward",)
 
-    spec: Spec
-    target: Target
-    packer: Function
-    kernel: Function
+    def obstacle(self, spec: Spec, target: Target) -> str | None:
+        """See `Algorithm`."""
+        return None if spec.layout == "channels_last" else "contiguous arrays are not read yet"
 
-    @classmethod
-    def load(cls, spec: Spec, target: Target, jit: Jit) -> Forward:
-        """Compile both kernels, or take them from the cache."""
-        return cls(
-            spec, target, jit.get(build_pack(spec, target), target), jit.get(build_forward(spec, target), target)
+    def signature(self, spec: Spec) -> Signature:
+        """See `Algorithm`."""
+        sizes = ("id", "ih", "iw", "od", "oh", "ow", "pd", "ph", "pw")
+        strides = ("weight_oc", "weight_ic", "weight_d", "weight_h", "weight_w")
+        return Signature(
+            POINTERS["forward"], (*sizes, *strides, "chunks", "scratch_offset", "scratch_size"), ("pack", "compute")
         )
 
-    @property
-    def packed_elements(self) -> int:
-        """Elements of the packed weight."""
-        taps, width = math.prod(self.spec.kernel_size), panel(self.spec, self.target)
-        return self.spec.groups * panels(self.spec, self.target) * taps * self.spec.group_in_channels * width
+    def launch(self, problem: ConvProblem, target: Target, weight_strides: Strides, threads: int) -> Launch:
+        """See `Algorithm`."""
+        spec = problem.spec
+        od, oh, ow = three(problem.output_size)
+        id_, ih, iw = three(problem.input_size)
+        pd, ph, pw = (0,) * (3 - spec.spatial_dims) + tuple(first for first, _ in problem.pads)
+        wd, wh, ww = (0,) * (3 - spec.spatial_dims) + weight_strides[2:]
+        chunks = -(-ow // BLOCK_W)
+        packs = spec.groups * panels(spec, target)
+        packed = packs * math.prod(spec.kernel_size) * spec.group_in_channels * panel(spec, target)
+        kd, kh, kw = three(spec.kernel_size)
+        reach = (-(-ow // chunks) - 1) * three(spec.stride)[2] + (kw - 1) * three(spec.dilation)[2] + 1
+        line = 64 // BYTES[spec.dtype]
+        offset, scratch = (-(-size // line) * line for size in (packed, kd * kh * reach * spec.in_channels))
+        table = self.signature(spec).table(
+            (packs, problem.batch * od * oh * chunks),
+            id=id_, ih=ih, iw=iw, od=od, oh=oh, ow=ow, pd=pd, ph=ph, pw=pw,
+            weight_oc=weight_strides[0], weight_ic=weight_strides[1], weight_d=wd, weight_h=wh, weight_w=ww,
+            chunks=chunks, scratch_offset=offset, scratch_size=scratch,
+        )  # fmt: skip
+        return Launch(table, (offset + threads * scratch) * BYTES[spec.dtype], threads)
 
-    def scratch_elements(self, problem: ConvProblem) -> int:
-        """Elements of scratch memory for each thread."""
-        kd, kh, kw = three(self.spec.kernel_size)
-        stride, dilation = three(self.spec.stride)[2], three(self.spec.dilation)[2]
-        widest = -(-three(problem.output_size)[2] // _chunks(problem))
-        return kd * kh * ((widest - 1) * stride + (kw - 1) * dilation + 1) * self.spec.in_channels
+    def cycles(self, problem: ConvProblem, target: Target) -> float:
+        """See `Algorithm`."""
+        return problem.macs / target.lanes(problem.spec.dtype) / 2
 
-    def pack(self, weight: int, packed: int, threads: int) -> None:
-        """Bring the weight into panels."""
-        self.packer(weight, packed, self.spec.groups * panels(self.spec, self.target), threads)
-
-    def __call__(
-        self, problem: ConvProblem, input: int, packed: int, bias: int, output: int, scratch: int, threads: int
-    ) -> None:
-        """Compute the output. ``scratch`` has room for `scratch_elements` per thread; ``bias`` may be 0 without one."""
-        od, oh, _ = three(problem.output_size)
-        chunks = _chunks(problem)
-        before = (0,) * (3 - self.spec.spatial_dims) + tuple(first for first, _ in problem.pads)
-        sizes = (*three(problem.input_size), *three(problem.output_size), *before)
-        tasks = problem.batch * od * oh * chunks
-        scratch_size = self.scratch_elements(problem)
-        self.kernel(input, packed, bias, output, scratch, *sizes, chunks, scratch_size, tasks, threads)
+    def build(self, spec: Spec, target: Target) -> Program:
+        """See `Algorithm`."""
+        k = Kernel("direct", target, self.signature(spec), spec.dtype)
+        with k.phase("pack"):
+            _pack(k, spec, target)
+        with k.phase("compute"):
+            _compute(k, spec, target)
+        return k.finish()
 
 
-def _chunks(problem: ConvProblem) -> int:
-    return -(-three(problem.output_size)[2] // BLOCK_W)
-
-
-def build_pack(spec: Spec, target: Target) -> Program:
-    """The kernel that packs ``weight`` (C_out, C_in // groups, taps) into panels: one task per (group, panel)."""
-    width, count, taps = panel(spec, target), panels(spec, target), math.prod(spec.kernel_size)
-    ics, ocs = spec.group_in_channels, spec.group_out_channels
-    k = Kernel("pack", target, pointers=("weight", "packed"), dtype=spec.dtype)
+def _pack(k: Kernel, spec: Spec, target: Target) -> None:
+    """Bring ``weight`` into panels: one task per (group, panel)."""
+    width, count = panel(spec, target), panels(spec, target)
+    kd, kh, kw = three(spec.kernel_size)
+    ics, ocs, n = spec.group_in_channels, spec.group_out_channels, k.numbers
+    zero = k.constant(0.0)
     with k.tasks() as task:
-        group, block = task // count, task % count
-        first = block * width
-        target_panel = k.pointers["packed"] + task * (taps * ics * width)
-        zero = k.constant(0.0)
-        with k.loop(taps) as tap, k.loop(ics) as ic:
-            row = target_panel + (tap * ics + ic) * width
+        group, first = task // count, task % count * width
+        target_panel = k.pointers["workspace"] + task * (kd * kh * kw * ics * width)
+        with k.loop(kd) as d, k.loop(kh) as h, k.loop(kw) as w, k.loop(ics) as ic:
+            row = target_panel + (((d * kh + h) * kw + w) * ics + ic) * width
+            source = ic * n["weight_ic"] + d * n["weight_d"] + h * n["weight_h"] + w * n["weight_w"]
             with k.loop(width) as lane:
-                oc = first + lane
                 (row + lane).store(zero)
-                with k.when(oc < ocs):
-                    source = ((group * ocs + oc) * ics + ic) * taps + tap
-                    (row + lane).store((k.pointers["weight"] + source).load())
-    return k.finish()
+                with k.when(first + lane < ocs):
+                    oc = group * ocs + first + lane
+                    (row + lane).store((k.pointers["weight"] + oc * n["weight_oc"] + source).load())
 
 
-def build_forward(spec: Spec, target: Target) -> Program:
-    """The forward kernel.
-
-    Pointers: input, packed weight, bias (read if the spec has one), output, scratch. Indices: input depth, height,
-    width; output depth, height, width; padding before in depth, height, width; chunks per row; elements of scratch per
-    thread. Tasks: samples x output depth x output height x chunks.
-    """
-    k = Kernel(
-        "forward",
-        target,
-        pointers=("input", "weight", "bias", "output", "scratch"),
-        indices=("id", "ih", "iw", "od", "oh", "ow", "pd", "ph", "pw", "chunks", "scratch_size"),
-        dtype=spec.dtype,
-    )
-    n = k.indices
+def _compute(k: Kernel, spec: Spec, target: Target) -> None:
+    """One task per (sample, output depth, output height, chunk)."""
+    n = k.numbers
     kd, kh, kw = three(spec.kernel_size)
     sd, sh, sw = three(spec.stride)
     dd, dh, dw = three(spec.dilation)
     channels = spec.in_channels
     forms = tiles(spec, target)
-    zero = k.constant(0.0, k.lanes)
 
     with k.tasks() as task:
         chunk, rest = task % n["chunks"], task // n["chunks"]
@@ -198,7 +185,7 @@ def build_forward(spec: Spec, target: Target) -> Program:
         row = k.variable(n["iw"] * (dh * channels))
         plane = k.variable(n["ih"] * n["iw"] * (dd * channels))
         with k.unless(direct):
-            scratch = k.pointers["scratch"] + k.thread * n["scratch_size"]
+            scratch = k.pointers["workspace"] + n["scratch_offset"] + k.thread * n["scratch_size"]
             base.set(scratch)
             row.set(reach * channels)
             plane.set(reach * (kh * channels))
@@ -207,9 +194,9 @@ def build_forward(spec: Spec, target: Target) -> Program:
             with k.loop(d1, d0) as d, k.loop(h1, h0) as h:
                 to = scratch + (d * kh + h) * reach * channels
                 came = source + (((depth + d * dd) * n["ih"] + height + h * dh) * n["iw"] + left) * channels
-                _fill(k, to, low * channels, zero)
-                _copy(k, came + low * channels, to + low * channels, (high - low) * channels)
-                _fill(k, to + high * channels, (reach - high) * channels, zero)
+                fill(k, to, low * channels)
+                copy(k, came + low * channels, to + low * channels, (high - low) * channels)
+                fill(k, to + high * channels, (reach - high) * channels)
 
         out = k.pointers["output"] + (((sample * n["od"] + od) * n["oh"] + oh) * n["ow"] + first) * spec.out_channels
         done = k.variable(k.index(0))
@@ -218,7 +205,6 @@ def build_forward(spec: Spec, target: Target) -> Program:
                 _row(k, spec, form, base.get(), row.get(), plane.get(), (d0, d1, h0, h1), count, out)
                 if place + 1 < len(forms):
                     done.set(k.index(1))
-    return k.finish()
 
 
 def _inside(k: Kernel, start: Index, taps: int, dilation: int, size: Index) -> tuple[Number, Number]:
@@ -249,7 +235,7 @@ def _row(
     kd = three(spec.kernel_size)[0]
     d0, d1, h0, h1 = taps
     with k.loop(spec.groups) as group, k.loop(blocks) as block:
-        weights = k.pointers["weight"] + (group * blocks + block) * (kd * kh * kw * ics * width)
+        weights = k.pointers["workspace"] + (group * blocks + block) * (kd * kh * kw * ics * width)
         oc = group * ocs + block * width
         left = ocs - block * width
         masks = [None if ocs % width == 0 else k.mask(left - v * k.lanes) for v in range(form.vectors)]
@@ -282,14 +268,3 @@ def _store(k: Kernel, spec: Spec, result: Vector, to: Pointer, mask: Mask | None
     if spec.activation == "relu":
         result = result.maximum(k.constant(0.0, k.lanes))
     to.store(result, mask)
-
-
-def _fill(k: Kernel, to: Pointer, count: Number, value: Vector) -> None:
-    with k.loop(count, step=k.lanes) as i:
-        (to + i).store(value, k.mask(count - i))
-
-
-def _copy(k: Kernel, source: Pointer, to: Pointer, count: Number) -> None:
-    with k.loop(count, step=k.lanes) as i:
-        mask = k.mask(count - i)
-        (to + i).store((source + i).load(k.lanes, mask), mask)

@@ -1,0 +1,91 @@
+"""The battery: every algorithm, pass, rank, layout and target against the definition, on guarded memory."""
+
+import numpy as np
+import pytest
+from any_problem import problems
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from run_kernel import expected, run, whole_numbers
+
+from striate.compiler.algorithms import ALGORITHMS
+from striate.compiler.problem import LAYOUTS, ConvProblem
+from striate.compiler.target import AVX2, AVX512, SSE, host, runs_here
+
+LAYERS = [
+    "2d n2 c5 o7 i9x11 k3 s1 p1",
+    "2d n1 c16 o40 i20 k3 s1 p1 bias relu",
+    "2d n2 c4 o6 i7x5 k3x2 s2x1 p1:0x0 d1x2 g2",
+    "2d n2 c7 o33 i5 k1 s1 p0 bias",
+    "2d n1 c3 o8 i12 k7 s2 p3 bias",
+    "2d n2 c18 o18 i9 k3 s1 p1 g18 bias",
+    "2d n1 c6 o18 i9 k3 s2 p1 g6",
+    "2d n1 c24 o24 i7 k3 s1 p1 g6 bias",
+    "2d n2 c1 o6 i12 k5 s1 p0 bias",
+    "2d n2 c20 o2 i6 k3 s1 p1 bias",
+    "2d n1 c9 o9 i33 k3 s1 p12 d12",
+    "2d n1 c17 o17 i9 k11 s1 p5 g17",
+    "3d n1 c2 o4 i4 k2 s1 p1 g2",
+    "3d n1 c17 o17 i5 k3 s1 p1 g17",
+    "3d n1 c1 o16 i6 k3 s1 p1",
+    "1d n2 c3 o2 i9 k3 s2 p4:0 d2",
+    "1d n2 c8 o33 i300 k5 s1 p2 bias",
+    "1d n2 c6 o6 i70 k9 s1 p8:0 d2 g6",
+    "2d n2 c3 o5 i4 k7 s1 p3",
+    "2d n1 c4 o8 i3 k1 s4 p0",
+    "1d n1 c4 o4 i3 k9 s1 p12 d3",
+    "2d n0 c4 o4 i3 k3 s1 p1 bias",
+    "3d n2 c3 o17 i5x6x7 k3x2x1 s1x2x3 p1x0x0 float64",
+]
+TARGETS = [AVX512, AVX2, SSE]
+EVERY = [(algorithm, pass_) for algorithm in ALGORITHMS for pass_ in algorithm.passes]
+
+
+def name(value):
+    return getattr(value, "name", str(value))
+
+
+def check(algorithm, problem, seed=0, **how):
+    arrays = whole_numbers(problem, seed)
+    result, grad_bias = run(algorithm, problem, *arrays, **how)
+    wanted, wanted_bias = expected(problem, *arrays)
+    if algorithm.exact:
+        np.testing.assert_array_equal(result, wanted)
+    else:
+        np.testing.assert_allclose(result, wanted, rtol=0, atol=algorithm.tolerance(problem))
+    if wanted_bias is not None:
+        np.testing.assert_array_equal(grad_bias, wanted_bias)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=name)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("algorithm", "pass_"), EVERY, ids=name)
+def test_equals_the_definition(algorithm, pass_, layout, target, jit):
+    if not runs_here(target):
+        pytest.skip(f"this machine cannot run {target.name} code")
+    done = 0
+    # The host's own width gets every layer; the others, which share all code but the width, every third.
+    for text in LAYERS if target.vector_bytes == host().vector_bytes else LAYERS[::3]:
+        words = text if pass_ == "forward" else text.replace(" relu", "")
+        problem = ConvProblem.parse(f"{words} {pass_} {layout}")
+        if algorithm.obstacle(problem.spec, target) is None:
+            for weight_last, at_start in ((False, False), (True, True)):
+                check(algorithm, problem, jit=jit, target=target, weight_last=weight_last, at_start=at_start)
+            done += 1
+    assert done
+
+
+@pytest.mark.parametrize(("algorithm", "pass_"), EVERY, ids=name)
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_problem(algorithm, pass_, data, jit):
+    problem = data.draw(problems(pass_=pass_))
+    assume(algorithm.obstacle(problem.spec, host()) is None)
+    check(
+        algorithm,
+        problem,
+        data.draw(st.integers(0, 99)),
+        jit=jit,
+        threads=data.draw(st.integers(1, 3)),
+        weight_last=data.draw(st.booleans()),
+        at_start=data.draw(st.booleans()),
+    )
