@@ -80,8 +80,6 @@ def _described(entry: ModelEntry) -> dict[str, Any]:
 
 
 def _print_one(entry: ModelEntry) -> None:
-    import inspect
-
     print_facts(
         [
             ("summary", entry.summary),
@@ -94,7 +92,7 @@ def _print_one(entry: ModelEntry) -> None:
         ]
     )
     # The lines of a docstring are as long as those of the source: the reader's window breaks paragraphs.
-    for paragraph in (inspect.getdoc(entry.builder) or "").partition("\n>>> ")[0].strip().split("\n\n"):
+    for paragraph in _without_examples(entry.description):
         say_paragraph(paragraph)
     say(f"\nLayers and cost: striate inspect {entry.name}")
 
@@ -103,13 +101,24 @@ def _ranks(entry: ModelEntry) -> str:
     return ", ".join(map(str, entry.spatial_dims))
 
 
+def _without_examples(text: str) -> list[str]:
+    """The paragraphs of a docstring that are not examples."""
+    return [paragraph for paragraph in text.split("\n\n") if not paragraph.startswith(">>> ")]
+
+
 def _parameters(entry: ModelEntry) -> int:
-    """Trainable parameters of the usual form: 2-D (else the lowest rank), one channel, ten classes."""
+    """Parameters of the usual form: as registered, or counted for a network that does not say."""
+    if entry.parameters is not None:
+        return entry.parameters
     import torch
 
     from striate.models import create_model
 
-    rank = 2 if 2 in entry.spatial_dims else entry.spatial_dims[0]
     with torch.device("meta"):
-        model = create_model(entry.name, spatial_dims=rank)
-    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+        model = create_model(
+            entry.name,
+            spatial_dims=entry.usual_rank,
+            in_channels=entry.in_channels,
+            num_classes=entry.num_classes,
+        )
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -48,6 +48,17 @@ def check_batch(input: Tensor, spatial_dims: int, in_channels: int) -> None:
         )
 
 
+def check_smallest(input: Tensor, smallest: int) -> None:
+    """Check that an input is at least ``smallest`` on every axis; raises `ModelError`."""
+    size = tuple(input.shape[2:])
+    if min(size) < smallest:
+        raise ModelError(
+            f"an input of at least {smallest} per axis, the smallest that leaves something in every layer",
+            f"size {readable_size(size)}",
+            "Enlarge or pad the inputs.",
+        )
+
+
 def check_exact_size(input: Tensor, size: Size) -> None:
     """Check that an input has the very size a model was built for; raises `ModelError`."""
     got = tuple(input.shape[2:])

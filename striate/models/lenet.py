@@ -79,6 +79,8 @@ class LeNet(Chain):
     year=1998,
     input_size=_USUAL_FIELD,
     min_input_size=1,
+    parameters=61_706,
+    macs=416_520,
 )
 def lenet(
     spatial_dims: int,
@@ -93,7 +95,7 @@ def lenet(
 ) -> LeNet:
     """LeNet-5 as it is built today: every map of the second convolution sees all six, dense output, ReLU, max pooling.
 
-    61,706 parameters and 416,520 macs for 32x32 images of one channel. 6 maps of 5x5, pool, 16 maps of 5x5, pool, 120,
+    6 maps of 5x5, pool, 16 maps of 5x5, pool, 120,
     84, num_classes. ReLU and max pooling take the place of the scaled tanh and trainable subsampling of 1998 because
     they train faster and better; ``activation="tanh", pool="avg"`` comes near the original.
 
@@ -117,6 +119,8 @@ def lenet(
     year=1998,
     input_size=_USUAL_FIELD,
     min_input_size=1,
+    parameters=63_802,
+    macs=418_600,
 )
 def lenet_drawn(
     spatial_dims: int,
@@ -131,8 +135,7 @@ def lenet_drawn(
 ) -> LeNet:
     """The LeNet of the drawn digit: as `lenet`, with 100 units instead of 84 in the last hidden layer.
 
-    63,802 parameters (156, 2,416, 48,120, 12,100 and 1,010 by layer) and 418,600 macs for 32x32 images of one channel.
-    Options, shapes and errors are those of `lenet`.
+    By layer 156, 2,416, 48,120, 12,100 and 1,010 parameters. Options, shapes and errors are those of `lenet`.
 
     >>> sum(parameter.numel() for parameter in lenet_drawn(2, 1, 10).parameters())
     63802

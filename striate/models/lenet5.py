@@ -206,6 +206,9 @@ class LeNet5(Chain):
     input_size=32,
     min_input_size=1,
     spatial_dims=(2,),
+    parameters=60_000,
+    macs=415_680,
+    accuracy="MNIST, 20 epochs, no distortions: 0.95 % errors.",
 )
 def lenet5(
     spatial_dims: int,

@@ -1,12 +1,14 @@
 """The register of networks: `register` puts one in, `create_model` builds it, `list_models` and `model_entry` tell.
 
 A builder is a function ``(spatial_dims, in_channels, num_classes, *, option=default, ...) -> nn.Module``. Its name is
-the network's, and its keyword-only arguments are the options that `create_model` accepts. Tests run over all that is
-registered.
+the network's, and its keyword-only arguments are the options that `create_model` accepts. The sizes of a family are
+`functools.partial` of one builder, each registered under its name; what the partial fixes is no option. Tests run over
+all that is registered.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,8 +25,10 @@ if TYPE_CHECKING:
 class ModelEntry:
     """What the register knows of a network.
 
-    ``spatial_dims`` are the ranks it exists in, ``input_size`` the usual size per axis, and ``min_input_size`` the
-    smallest size per axis that it can be built for and called with.
+    ``spatial_dims`` are the ranks it exists in. ``input_size`` is the usual size per axis, and ``min_input_size`` the
+    smallest size per axis that it can be built for and called with. ``parameters`` and ``macs`` (of one input) are
+    those of the usual form: in 2-D, or else the lowest rank, with ``in_channels``, ``num_classes`` and ``input_size``.
+    ``accuracy`` is what the paper, or the implementation whose form is built, reports, in words.
     """
 
     name: str
@@ -36,12 +40,41 @@ class ModelEntry:
     input_size: int
     min_input_size: int
     builder: Callable[..., nn.Module]
+    in_channels: int = 1
+    num_classes: int = 10
+    parameters: int | None = None
+    macs: int | None = None
+    accuracy: str = ""
+
+    @property
+    def usual_rank(self) -> int:
+        """The rank of the usual form."""
+        return 2 if 2 in self.spatial_dims else self.spatial_dims[0]
 
     @property
     def options(self) -> dict[str, object]:
         """The options that `create_model` accepts for this network, with their defaults."""
+        fixed = self.builder.keywords if isinstance(self.builder, functools.partial) else {}
         parameters = inspect.signature(self.builder).parameters.values()
-        return {entry.name: entry.default for entry in parameters if entry.kind is inspect.Parameter.KEYWORD_ONLY}
+        return {
+            entry.name: entry.default
+            for entry in parameters
+            if entry.kind is inspect.Parameter.KEYWORD_ONLY and entry.name not in fixed
+        }
+
+    @property
+    def description(self) -> str:
+        """The builder's docstring, then what is counted and published of this very network."""
+        builder = self.builder.func if isinstance(self.builder, functools.partial) else self.builder
+        facts = [f"{self.paper}, {self.year}." if self.paper else ""]
+        if self.parameters is not None and self.macs is not None:
+            facts.append(f"{self.parameters:,} parameters and {self.macs:,} macs for one {self._usual_input()}.")
+        facts.append(self.accuracy)
+        return f"{inspect.getdoc(builder) or self.summary}\n\n{' '.join(filter(None, facts))}".strip()
+
+    def _usual_input(self) -> str:
+        size = "x".join([str(self.input_size)] * self.usual_rank)
+        return f"{size} input of {self.in_channels} channel{'s' * (self.in_channels > 1)}, {self.num_classes} classes"
 
 
 _ENTRIES: dict[str, ModelEntry] = {}
@@ -56,10 +89,16 @@ def register(
     min_input_size: int,
     spatial_dims: tuple[int, ...] = (1, 2, 3),
     task: str = "classification",
+    name: str | None = None,
+    in_channels: int = 1,
+    num_classes: int = 10,
+    parameters: int | None = None,
+    macs: int | None = None,
+    accuracy: str = "",
 ) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
-    """Register the builder below as a network under the builder's own name.
+    """Register the builder below as a network under ``name``, or the builder's own name.
 
-    Raises `ModelError` if the name is taken.
+    The other arguments are described at `ModelEntry`. Raises `ModelError` if the name is taken.
 
     >>> import torch
     >>> @register(summary="One dense layer", paper="", year=1958, input_size=8, min_input_size=1, spatial_dims=(1,))
@@ -74,12 +113,27 @@ def register(
     """
 
     def enter(builder: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-        name = builder.__name__
-        if name in _ENTRIES:
+        chosen = name or builder.__name__
+        if chosen in _ENTRIES:
             raise ModelError(
-                "a name that no other model has", f"a second model named {name!r}", "Rename the builder function."
+                "a name that no other model has", f"a second model named {chosen!r}", "Rename the builder function."
             )
-        _ENTRIES[name] = ModelEntry(name, summary, paper, year, task, spatial_dims, input_size, min_input_size, builder)
+        _ENTRIES[chosen] = ModelEntry(
+            chosen,
+            summary,
+            paper,
+            year,
+            task,
+            spatial_dims,
+            input_size,
+            min_input_size,
+            builder,
+            in_channels,
+            num_classes,
+            parameters,
+            macs,
+            accuracy,
+        )
         return builder
 
     return enter

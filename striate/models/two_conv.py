@@ -71,6 +71,8 @@ class TwoConv(Chain):
     year=1998,
     input_size=_USUAL,
     min_input_size=_SMALLEST,
+    parameters=3_241_354,
+    macs=7_059_968,
 )
 def two_conv(
     spatial_dims: int, in_channels: int, num_classes: int, *, input_size: Axes | None = None, dropout: float = 0.5

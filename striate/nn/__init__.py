@@ -118,6 +118,7 @@ from striate.nn.pool import (
     SumPool3d,
     pool_class,
 )
+from striate.nn.squeeze import ChannelNorm, SqueezeExcitation, StochasticDepth
 
 __all__ = [
     "ELU",
@@ -136,6 +137,7 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "ChannelNorm",
     "Conv1d",
     "Conv2d",
     "Conv3d",
@@ -202,6 +204,8 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "Softplus",
+    "SqueezeExcitation",
+    "StochasticDepth",
     "SumPool1d",
     "SumPool2d",
     "SumPool3d",
