@@ -40,7 +40,9 @@ check: $(INSTALLED)  ## Lint, formatting, types and layering: what CI checks bes
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_layering.py
 
-bench: $(INSTALLED)  ## Measure accuracy, the training loop and recovery (MNIST=folder for MNIST); keep the machine quiet
+bench: $(INSTALLED)  ## Measure convolutions, networks, accuracy, the training loop and recovery (MNIST=folder for MNIST); keep the machine quiet
+	$(BIN)/python bench/convolutions.py
+	$(BIN)/python bench/networks.py --compile --peers
 	$(BIN)/python bench/accuracy.py $(if $(MNIST),--mnist $(MNIST))
 	$(BIN)/python bench/training_loop.py $(if $(MNIST),--data $(MNIST))
 	$(BIN)/python bench/kill_and_resume.py

@@ -13,12 +13,16 @@ if TYPE_CHECKING:
     from striate.data import Dataset, Preprocessing, describe, load_data
     from striate.insight import feature_maps, filters, summary
     from striate.models import create_model, list_models, model_entry
+    from striate.nn.accelerate import accelerate
+    from striate.ops import precision, use_compiled
     from striate.train import Run, RunConfig, evaluate, fit, predict
 
 _HOME = {
     "striate.data": ("Dataset", "Preprocessing", "describe", "load_data"),
     "striate.insight": ("feature_maps", "filters", "summary"),
     "striate.models": ("create_model", "list_models", "model_entry"),
+    "striate.nn.accelerate": ("accelerate",),
+    "striate.ops": ("precision", "use_compiled"),
     "striate.train": ("Run", "RunConfig", "evaluate", "fit", "predict"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
@@ -29,6 +33,7 @@ __all__ = [
     "Preprocessing",
     "Run",
     "RunConfig",
+    "accelerate",
     "create_model",
     "describe",
     "evaluate",
@@ -38,8 +43,10 @@ __all__ = [
     "list_models",
     "load_data",
     "model_entry",
+    "precision",
     "predict",
     "summary",
+    "use_compiled",
 ]
 
 

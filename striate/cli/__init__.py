@@ -13,6 +13,9 @@ import striate.cli.look
 import striate.cli.filter
 import striate.cli.models
 import striate.cli.data
+import striate.cli.kernel
+import striate.cli.cache
+import striate.cli.bench
 
 # isort: on
 from striate.cli.app import main

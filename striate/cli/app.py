@@ -180,7 +180,7 @@ def command(
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         name = function.__name__.removesuffix("_command")
-        return app.command(name, cls=cls, epilog=epilog, no_args_is_help=name not in {"models"})(function)
+        return app.command(name, cls=cls, epilog=epilog, no_args_is_help=name not in {"models", "cache"})(function)
 
     return register
 

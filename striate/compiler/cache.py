@@ -61,11 +61,25 @@ class DiskCache:
             os.utime(path)
         return code
 
+    def has(self, key: str) -> bool:
+        """Whether something is stored under ``key``, sound or not."""
+        try:
+            return self._trusted() and self._path(key).is_file()
+        except OSError:
+            return False
+
+    def usable(self) -> bool:
+        """Whether something can be stored; makes the folder if it is not there."""
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return self._trusted() and os.access(self.folder, os.W_OK)
+        except OSError:
+            return False
+
     def write(self, key: str, code: bytes) -> None:
         """Store ``code``. A full or read-only disk is no reason to fail: the kernel in memory is what was wanted."""
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if self._trusted():
+            if self.usable():
                 with replacing(self._path(key)) as beside:
                     beside.write_bytes(hashlib.sha256(code).digest() + code)
                 self._make_room()

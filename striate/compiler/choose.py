@@ -1,73 +1,54 @@
-"""Which algorithm computes a problem: the one whose estimate is lowest among those that can."""
+"""Which algorithm computes a problem: the one whose estimate is lowest among those that can.
+
+Where a problem was measured on this machine (`striate.compiler.tuning`), what was measured decides. Equal estimates go
+to the algorithm that is listed first, so that the same problem always gets the same code.
+"""
 
 from __future__ import annotations
 
-import ctypes
-from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING
 
+from striate.compiler import tuning
 from striate.compiler.algorithms import ALGORITHMS
-from striate.compiler.cache import DiskCache, folder
-from striate.compiler.jit import Function, Jit
+from striate.compiler.plan import Plan, compiled, default_jit, plan
+from striate.compiler.target import host
 
 if TYPE_CHECKING:
-    from striate.compiler.algorithm import Algorithm, Launch, Strides
+    from striate.compiler.algorithm import Algorithm
     from striate.compiler.problem import ConvProblem, Spec
     from striate.compiler.target import Target
 
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A problem, ready to be computed as often as wanted: call it with the addresses of `algorithm.POINTERS`."""
-
-    problem: ConvProblem
-    algorithm: Algorithm
-    function: Function
-    launch: Launch
-
-    def __call__(self, a: int, b: int, bias: int, out: int, workspace: int) -> None:
-        """Run the kernel. Wrong addresses or arrays of another size crash the process."""
-        self.function.call(a, b, bias, out, workspace, ctypes.addressof(self.launch.table), self.launch.threads)
+__all__ = ["Plan", "able", "choose", "compiled", "default_jit", "obstacle", "plan", "tune"]
 
 
 def choose(problem: ConvProblem, target: Target, strict: bool = False) -> Algorithm | None:
     """The algorithm to use; None if there is none. ``strict`` leaves out those that are not exact."""
-    spec = problem.spec
-    able = [
-        algorithm
-        for algorithm in ALGORITHMS
-        if spec.pass_ in algorithm.passes
-        and (algorithm.exact or not strict)
-        and algorithm.obstacle(spec, target) is None
-    ]
-    return min(able, key=lambda algorithm: algorithm.cycles(problem, target), default=None)
+    everyone = able(problem.spec, target)
+    can = [algorithm for algorithm in everyone if algorithm.exact or not strict]
+    if len(can) < 2:
+        return can[0] if can else None
+    times = tuning.seconds(problem, target, everyone)
+    measured = [algorithm for algorithm in can if algorithm.name in times]
+    if measured:
+        return min(measured, key=lambda algorithm: times[algorithm.name])
+    return min(can, key=lambda algorithm: algorithm.cycles(problem, target))
 
 
-def plan(
-    problem: ConvProblem,
-    algorithm: Algorithm,
-    target: Target,
-    weight_strides: Strides,
-    threads: int,
-    jit: Jit | None = None,
-) -> Plan:
-    """Compile ``problem`` with ``algorithm``, or find it compiled."""
-    return Plan(
-        problem,
-        algorithm,
-        compiled(algorithm, problem.spec, target, jit or default_jit()),
-        algorithm.launch(problem, target, weight_strides, threads),
-    )
+def tune(problem: ConvProblem, target: Target | None = None) -> dict[str, float]:
+    """Measure the algorithms that can compute ``problem``, and let `choose` go by it from now on: seconds by name."""
+    target = host() if target is None else target
+    return tuning.measure(problem, target, able(problem.spec, target))
 
 
-def compiled(algorithm: Algorithm, spec: Spec, target: Target, jit: Jit) -> Function:
-    """The kernel of one kind of layer: from memory, from disk, or new."""
-    pointers = len(algorithm.signature(spec).pointers)
-    return jit.get(f"{algorithm.name} {spec}", lambda: algorithm.build(spec, target), pointers, target)
+def able(spec: Spec, target: Target, strict: bool = False) -> list[Algorithm]:
+    """The algorithms that can compute a kind of layer, as they are listed."""
+    return [algorithm for algorithm in ALGORITHMS if obstacle(algorithm, spec, target, strict) is None]
 
 
-@cache
-def default_jit() -> Jit:
-    """The kernels of this process."""
-    return Jit(DiskCache(folder()))
+def obstacle(algorithm: Algorithm, spec: Spec, target: Target, strict: bool = False) -> str | None:
+    """Why ``algorithm`` cannot be used; None if it can."""
+    if spec.pass_ not in algorithm.passes:
+        return f"computes {' and '.join(algorithm.passes)} only"
+    if strict and not algorithm.exact:
+        return "strict precision leaves it out: its sums are not exactly those of the definition"
+    return algorithm.obstacle(spec, target)

@@ -117,6 +117,33 @@ class Kernel:
         yield
         self.builder.ret_void()
 
+    @contextmanager
+    def routine(self, name: str, arguments: int) -> Iterator[list[Index]]:
+        """Write a piece of code that phases run with `call`: once in the kernel, however often it is used."""
+        kind = ir.FunctionType(ir.VoidType(), [*[I64] * arguments, *[POINTER] * len(self.signature.pointers), POINTER])
+        function = ir.Function(self.module, kind, f"{self.name}_{name}")
+        function.linkage = "internal"
+        function.attributes.add("nounwind")
+        function.attributes.add("noinline")
+        self.builder = ir.IRBuilder(function.append_basic_block("entry"))
+        self.pointers = {
+            label: Pointer(self, argument)
+            for label, argument in zip(self.signature.pointers, function.args[arguments:-1], strict=True)
+        }
+        first = len(self.signature.phases)
+        self.numbers = {
+            label: self._number(function.args[-1], first + place) for place, label in enumerate(self.signature.numbers)
+        }
+        yield [Index(self, argument) for argument in function.args[:arguments]]
+        self.builder.ret_void()
+
+    def call(self, name: str, *arguments: Number) -> None:
+        """Run a `routine` that was written before."""
+        addresses = [pointer.value for pointer in self.pointers.values()]
+        table = self.builder.function.args[-1]
+        values = [*(self.i64(argument) for argument in arguments), *addresses, table]
+        self.builder.call(self.module.get_global(f"{self.name}_{name}"), values)
+
     def _number(self, table: ir.Value, place: int) -> Index:
         b = self.builder
         return Index(self, b.load(b.gep(table, (ir.Constant(I64, place),), source_etype=I64), typ=I64))
@@ -156,6 +183,17 @@ class Kernel:
         spread = self.builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), ir.Constant(kind, None))
         return Mask(self.builder.icmp_signed("<", ir.Constant(kind, list(range(lanes))), spread))
 
+    def window(self, low: Number, high: Number, lanes: int | None = None) -> Mask:
+        """The mask of the lanes from ``low`` up to but without ``high``, which may lie outside the vector."""
+        lanes = self.lanes if lanes is None else lanes
+        after = self.mask(high, lanes)
+        kind = ir.VectorType(I32, lanes)
+        first = self.builder.trunc(self.maximum(self.minimum(low, lanes), 0).value, I32)
+        begin = self.builder.insert_element(ir.Constant(kind, ir.Undefined), first, ir.Constant(I32, 0))
+        spread = self.builder.shuffle_vector(begin, ir.Constant(kind, ir.Undefined), ir.Constant(kind, None))
+        begun = self.builder.icmp_signed(">=", ir.Constant(kind, list(range(lanes))), spread)
+        return Mask(self.builder.and_(after.value, begun))
+
     def fma(self, a: Vector, b: Vector, c: Vector) -> Vector:
         """``a * b + c``, in one rounding where the target has the instruction."""
         if not self.target.fma:
@@ -173,9 +211,34 @@ class Kernel:
         """The larger index."""
         return self._choose(">", a, b)
 
+    def choose(self, condition: Condition, a: Number, b: Number) -> Index:
+        """``a`` where ``condition`` holds, else ``b``."""
+        return Index(self, self.builder.select(condition.value, self.i64(a), self.i64(b)))
+
     def _choose(self, sign: str, a: Number, b: Number) -> Index:
         test = self.builder.icmp_signed(sign, self.i64(a), self.i64(b))
         return Index(self, self.builder.select(test, self.i64(a), self.i64(b)))
+
+    def select(self, condition: Condition, a: Number, b: Number) -> Index:
+        """``a`` where the condition holds, else ``b``; neither costs a branch."""
+        return Index(self, self.builder.select(condition.value, self.i64(a), self.i64(b)))
+
+    def either(self, condition: Condition, a: T, b: T) -> T:
+        """``a`` where the condition holds, else ``b``: addresses, vectors or indices, without a branch."""
+        return a.holding(self.builder.select(condition.value, a.value, b.value))
+
+    def zeros(self, count: int) -> Pointer:
+        """The address of ``count`` zeros that nothing may write."""
+        name = f"zeros_{count}"
+        kind = ir.ArrayType(self.float, count)
+        known = self.module.globals.get(name)
+        if known is None:
+            known = ir.GlobalVariable(self.module, kind, name)
+            known.linkage = "internal"
+            known.global_constant = True
+            known.initializer = ir.Constant(kind, None)
+        # llvmlite gives globals a typed pointer and arguments an opaque one.
+        return Pointer(self, self.builder.bitcast(known, POINTER))
 
     def intrinsic(self, name: str, result: ir.Type, arguments: Sequence[ir.Type]) -> ir.Function:
         """Declare an LLVM intrinsic, once per module."""

@@ -28,21 +28,23 @@ if TYPE_CHECKING:
     from striate.compiler.target import Target
 
 
-def optimise(text: str, target: Target) -> llvm.ModuleRef:
-    """Verify and optimise a module.
+_PASSES = ("sroa", "instruction_combine", "simplify_cfg", "loop_rotate", "new_gvn", "simplify_cfg")
+"""What a kernel needs of LLVM: variables become registers, tests move to the ends of loops, sums are computed once.
 
-    Kernels place their vectors themselves, so LLVM's vectorisers, which cost most of the compile time and would reshape
-    the register tiles, stay off.
-    """
+Kernels place their vectors and unroll their loops themselves. LLVM's own levels do the same and much more in six times
+the time, and their vectorisers would reshape the register tiles; invariants of loops are moved out in code generation.
+"""
+
+
+def optimise(text: str, target: Target) -> llvm.ModuleRef:
+    """Verify and optimise a module."""
     machine = target.machine()
     module = llvm.parse_assembly(text)
     module.verify()
-    options = llvm.create_pipeline_tuning_options(speed_level=2)
-    options.loop_vectorization = False
-    options.slp_vectorization = False
-    options.loop_unrolling = False
-    builder = llvm.create_pass_builder(machine, options)
-    builder.getModulePassManager().run(module, builder)
+    passes = llvm.create_new_module_pass_manager()
+    for name in _PASSES:
+        getattr(passes, f"add_{name}_pass")()
+    passes.run(module, llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options()))
     return module
 
 
@@ -87,7 +89,8 @@ class Jit:
     """
 
     def __init__(self, disk: cache.DiskCache, most_kernels: int = 512, most_bytes: int = 64 << 20) -> None:
-        self._disk = disk
+        self.disk = disk
+        """Where object code is kept."""
         self._most_kernels = most_kernels
         self._most_bytes = most_bytes
         self._loaded: OrderedDict[str, Function] = OrderedDict()
@@ -109,7 +112,7 @@ class Jit:
 
         A name must say everything that ``build`` depends on besides the target and the code of this package.
         """
-        identity = cache.key(name, target.triple, target.cpu, target.features, str(target), _versions())
+        identity = _identity(name, target)
         with self._lock:
             known = self._loaded.get(identity)
             if known is not None:
@@ -119,22 +122,48 @@ class Jit:
         with turn:
             with self._lock:
                 known = self._loaded.get(identity)
-            if known is None:
-                known = load(self._object(identity, build, target), pointers, target)
-                self._remember(identity, known)
+            try:
+                if known is None:
+                    known = load(self._object(identity, build, target), pointers, target)
+                    self._remember(identity, known)
+            finally:
+                with self._lock:
+                    self._under_way.pop(identity, None)
             return known
 
+    @property
+    def kernels(self) -> int:
+        """How many kernels are in memory."""
+        return len(self._loaded)
+
+    @property
+    def size_bytes(self) -> int:
+        """Object code of the kernels in memory."""
+        return self._bytes
+
+    def has(self, name: str, target: Target) -> bool:
+        """Whether the kernel called ``name`` is in memory or on disk."""
+        identity = _identity(name, target)
+        with self._lock:
+            loaded = identity in self._loaded
+        return loaded or self.disk.has(identity)
+
+    def store(self, name: str, build: Callable[[], Program], target: Target) -> None:
+        """Compile the kernel called ``name`` to disk, for other processes or for later, unless it is there."""
+        identity = _identity(name, target)
+        if not self.disk.has(identity):
+            self._object(identity, build, target)
+
     def _object(self, identity: str, build: Callable[[], Program], target: Target) -> bytes:
-        code = self._disk.read(identity)
+        code = self.disk.read(identity)
         if code is None:
             code = compile_object(build().text, target)
             self.compiled += 1
-            self._disk.write(identity, code)
+            self.disk.write(identity, code)
         return code
 
     def _remember(self, identity: str, function: Function) -> None:
         with self._lock:
-            self._under_way.pop(identity, None)
             self._loaded[identity] = function
             self._bytes += function.size_bytes
             while len(self._loaded) > 1 and (len(self._loaded) > self._most_kernels or self._bytes > self._most_bytes):
@@ -142,8 +171,12 @@ class Jit:
                 self._bytes -= oldest.size_bytes
 
 
+def _identity(name: str, target: Target) -> str:
+    return cache.key(name, str(target), versions())
+
+
 @functools.cache
-def _versions() -> str:
+def versions() -> str:
     """What compiled code depends on besides its name: the code that writes kernels, and LLVM."""
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.rglob("*.py")):

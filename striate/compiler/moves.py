@@ -60,3 +60,57 @@ def turn(square: list[Vector]) -> list[Vector]:
                 vectors[first], vectors[first + distance] = a.shuffle(low, b), a.shuffle(high, b)
         distance *= 2
     return vectors
+
+
+def pick(vectors: list[Vector], places: list[int]) -> Vector:
+    """The vector whose lane ``i`` is lane ``places[i]`` of all ``vectors`` laid end to end; -1 leaves a lane open."""
+    lanes = vectors[0].lanes
+    result: Vector | None = None
+    for number, vector in enumerate(vectors):
+        taken = [place - number * lanes if place // lanes == number else -1 for place in places]
+        if result is None:
+            if any(lane >= 0 for lane in taken):
+                result = vector.shuffle([max(lane, 0) for lane in taken])
+        elif any(lane >= 0 for lane in taken):
+            width = len(places)
+            wide = vector if vector.lanes == width else vector.shuffle([lane % lanes for lane in range(width)])
+            result = result.shuffle([width + lane if lane >= 0 else i for i, lane in enumerate(taken)], wide)
+    return vectors[0].shuffle([0] * len(places)) if result is None else result
+
+
+def split(vectors: list[Vector]) -> list[Vector]:
+    """Deal out interleaved lanes: lane ``i`` of result ``j`` is element ``i * n + j`` of all ``n`` laid end to end."""
+    ways, lanes = len(vectors), vectors[0].lanes
+    return [pick(vectors, [lane * ways + way for lane in range(lanes)]) for way in range(ways)]
+
+
+def join(vectors: list[Vector]) -> list[Vector]:
+    """Undo `split`: laid end to end, the results hold lane 0 of each vector, then lane 1 of each, and so on."""
+    ways, lanes = len(vectors), vectors[0].lanes
+    return [
+        pick(vectors, [place % ways * lanes + place // ways for place in range(way * lanes, (way + 1) * lanes)])
+        for way in range(ways)
+    ]
+
+
+def sums(vectors: list[Vector]) -> Vector:
+    """The sum of the lanes of each vector, as the lanes of one; as many vectors as a power of two up to their lanes.
+
+    Two vectors become one as wide whose halves belong to one each, so that every addition works on full vectors.
+    """
+    width = len(vectors)
+    folded = []
+    for vector in vectors:
+        while vector.lanes > width:
+            half = vector.lanes // 2
+            vector = vector.shuffle(range(half)) + vector.shuffle(range(half, 2 * half))
+        folded.append(vector)
+    while len(folded) > 1:
+        count = len(folded)
+        half = count // 2
+        low = [
+            width * (block % 2) + block // 2 * count + lane for block in range(width // half) for lane in range(half)
+        ]
+        high = [lane + half for lane in low]
+        folded = [a.shuffle(low, b) + a.shuffle(high, b) for a, b in zip(folded[:half], folded[half:], strict=True)]
+    return folded[0]

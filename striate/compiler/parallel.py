@@ -161,6 +161,17 @@ def runtime() -> str:
     return "serial" if library is None else str(library)
 
 
+def threads() -> int:
+    """How many threads a region gets by default, as ``torch.set_num_threads`` says; 1 without PyTorch's runtime."""
+    path = runtime()
+    return 1 if path == "serial" else int(_library(path).omp_get_max_threads())
+
+
+@cache
+def _library(path: str) -> ctypes.CDLL:
+    return ctypes.CDLL(path)
+
+
 @cache
 def _serial_runtime() -> llvm.ExecutionEngine:
     """The same functions for one thread; cached, because kernels call into its memory for ever."""

@@ -55,6 +55,20 @@ class Spec:
     activation: Activation | None = None
     layout: Layout = "channels_last"
 
+    @classmethod
+    def parse(cls, text: str) -> Spec:
+        """Read what ``str`` writes: the text form of a problem without batch, sizes and paddings.
+
+        >>> str(Spec.parse("2d c64 o64 k3 s1 grad_input"))
+        '2d c64 o64 k3 s1 grad_input'
+        """
+        dims, values = _read(text, required="cok")
+        if values.keys() & {"batch", "input_size", "padding"}:
+            raise _unreadable(text, "", "Leave out n, i and p, which kernels take at run time.")
+        window = Window.of(dims, values["kernel_size"], dilation=values.get("dilation", 1))  # type: ignore[arg-type]
+        size = window.effective_kernel_size  # an input that any kernel fits into
+        return ConvProblem.of(spatial_dims=dims, batch=1, input_size=size, **values).spec  # type: ignore[arg-type]
+
     @property
     def spatial_dims(self) -> int:
         """The number of spatial axes."""
@@ -147,20 +161,7 @@ class ConvProblem:
     @classmethod
     def parse(cls, text: str) -> ConvProblem:
         """Read the text form. Raises `GeometryError` naming the word that cannot be read."""
-        words = text.split()
-        rank = re.fullmatch(r"([123])d", words[0]) if words else None
-        if rank is None:
-            raise _unreadable(text, words[0] if words else "", "Begin with 1d, 2d or 3d.")
-        dims = int(rank[1])
-        values: dict[str, object] = {}
-        for word in words[1:]:
-            name, value = _field(text, word, dims)
-            if name in values:
-                raise _unreadable(text, word, f"Give {name} once.")
-            values[name] = value
-        missing = [letter for letter, name in _LETTERS.items() if letter in "ncoik" and name not in values]
-        if missing:
-            raise _unreadable(text, "", f"Add {', '.join(missing)}: n batch, c in, o out, i size, k kernel.")
+        dims, values = _read(text, required="ncoik")
         return cls.of(spatial_dims=dims, **values)  # type: ignore[arg-type]
 
     @property
@@ -234,6 +235,25 @@ def _rest(spec: Spec) -> list[str]:
     if spec.layout != "channels_last":
         words.append(spec.layout)
     return words
+
+
+def _read(text: str, required: str) -> tuple[int, dict[str, object]]:
+    """The rank and the keyword arguments of `ConvProblem.of` that a text stands for."""
+    words = text.split()
+    rank = re.fullmatch(r"([123])d", words[0]) if words else None
+    if rank is None:
+        raise _unreadable(text, words[0] if words else "", "Begin with 1d, 2d or 3d.")
+    dims = int(rank[1])
+    values: dict[str, object] = {}
+    for word in words[1:]:
+        name, value = _field(text, word, dims)
+        if name in values:
+            raise _unreadable(text, word, f"Give {name} once.")
+        values[name] = value
+    missing = [letter for letter, name in _LETTERS.items() if letter in required and name not in values]
+    if missing:
+        raise _unreadable(text, "", f"Add {', '.join(missing)}: n batch, c in, o out, i size, k kernel.")
+    return dims, values
 
 
 def _field(text: str, word: str, spatial_dims: int) -> tuple[str, object]:

@@ -210,6 +210,26 @@ class Variable(Generic[T]):
         self._kernel.builder.store(value.value, self._slot)
 
 
+class Indices:
+    """A few indices in memory, for code that computes them in a loop rather than each by its own instructions."""
+
+    def __init__(self, kernel: Kernel, count: int) -> None:
+        self._kernel = kernel
+        with kernel.builder.goto_entry_block():
+            self._slots = kernel.builder.alloca(ir.ArrayType(I64, count))
+
+    def _slot(self, place: Number) -> ir.Value:
+        k = self._kernel
+        return k.builder.gep(self._slots, (k.i64(0), k.i64(place)), inbounds=True)
+
+    def __getitem__(self, place: Number) -> Index:
+        k = self._kernel
+        return Index(k, k.builder.load(self._slot(place), typ=I64))
+
+    def __setitem__(self, place: Number, index: Index) -> None:
+        self._kernel.builder.store(index.value, self._slot(place))
+
+
 class Pointer:
     """An address of floats; adding an `Index` moves it by that many elements."""
 
@@ -248,3 +268,10 @@ class Pointer:
         name = f"llvm.masked.store.v{value.lanes}{k.suffix}.p0"
         masked = k.intrinsic(name, ir.VoidType(), (kind, POINTER, I32, ir.VectorType(I1, value.lanes)))
         k.builder.call(masked, (value.value, self.value, ir.Constant(I32, k.element_bytes), mask.value))
+
+    def prefetch(self, write: bool = False, level: int = 1) -> None:
+        """Bring the cache line at this address into the ``level``-th cache; one outside any array does no harm."""
+        k = self._kernel
+        hint = k.intrinsic("llvm.prefetch.p0", ir.VoidType(), (POINTER, I32, I32, I32))
+        near, data = ir.Constant(I32, 4 - level), ir.Constant(I32, 1)
+        k.builder.call(hint, (self.value, ir.Constant(I32, int(write)), near, data))

@@ -21,6 +21,17 @@ def _convolution(call: Mapping[str, Any], output: Any) -> int:
     return batch * conv_macs(source.shape[1], weight.shape[0], kernel_size, tuple(output.shape[2:]), groups)
 
 
+def _compiled(call: Mapping[str, Any], output: Any) -> int:
+    return _convolution({**call, "transposed": False}, output)
+
+
+def _transposed(call: Mapping[str, Any], output: Any) -> int:
+    # Any pass of a convolution costs what its forward pass costs; the result of this one is the input.
+    grad_output, weight, groups = call["grad_output"], call["weight"], call["groups"]
+    size, channels = tuple(grad_output.shape[2:]), output.shape[1]
+    return int(grad_output.shape[0]) * conv_macs(channels, weight.shape[0], tuple(weight.shape[2:]), size, groups)
+
+
 def _product(left: str, right: str) -> Callable[[Mapping[str, Any], Any], int]:
     # mm, bmm and their like: every number of the left matrix meets every column of the right one.
     return lambda call, output: int(math.prod(call[left].shape)) * int(call[right].shape[-1])
@@ -59,6 +70,8 @@ ATTENTION = tuple(
 _MACS: dict[str, Callable[[Mapping[str, Any], Any], int]] = {
     "aten::convolution": _convolution,
     "aten::_convolution": _convolution,
+    "striate::conv": _compiled,
+    "striate::conv_grad_input": _transposed,
     "aten::mm": _product("self", "mat2"),
     "aten::bmm": _product("self", "mat2"),
     "aten::addmm": _product("mat1", "mat2"),

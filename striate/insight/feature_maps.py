@@ -24,7 +24,7 @@ CONVOLUTION, ACTIVATION, POOLING = "convolution", "activation", "pooling"
 
 # Operators by name in PyTorch's ATen library, without the underscore of those that work in place.
 _CONVOLUTIONS = {
-    "convolution", "_convolution",
+    "convolution", "_convolution", "striate::conv", "striate::conv_grad_input",
 }  # fmt: skip
 _NON_LINEARITIES = {
     "relu", "leaky_relu", "rrelu_with_noise", "_prelu_kernel", "elu", "celu", "selu", "gelu", "silu", "mish",

@@ -4,6 +4,9 @@
 have the signatures of `torch.nn.functional` and can take its place. All accept what torch does not: every padding of
 `striate.geometry`, and the padding modes in transposed convolutions too. Wrong arguments raise `GeometryError`.
 
+Convolutions of float32 tensors on the CPU are computed by compiled kernels, all others by PyTorch's operator;
+`compiled.route` says which and why. `use_compiled` and `precision` choose for the calling thread.
+
 >>> import torch
 >>> conv(torch.ones(1, 1, 5), torch.ones(1, 1, 3), stride=2, padding="same")
 tensor([[[2., 3., 2.]]])
@@ -45,6 +48,7 @@ from striate.ops.by_rank import (
 from striate.ops.convolution import conv, conv_transpose, true_convolution
 from striate.ops.pooling import avg_pool, lp_pool, max_pool, max_unpool, sum_pool
 from striate.ops.resizing import resize
+from striate.ops.settings import precision, use_compiled
 
 __all__ = [
     "adaptive_avg_pool",
@@ -82,7 +86,9 @@ __all__ = [
     "max_unpool1d",
     "max_unpool2d",
     "max_unpool3d",
+    "precision",
     "resize",
     "sum_pool",
     "true_convolution",
+    "use_compiled",
 ]

@@ -1,25 +1,19 @@
-"""The one place where convolutions are computed.
+"""The one place where convolutions are computed: by a compiled kernel, or by PyTorch's operator.
 
 Everything above hands over arguments that are checked and normalised, one entry per spatial axis. Padding here is
-always with zeros, as (before, after) pairs. Padding that is equal on both sides goes to torch's operator as it is,
-without a padded copy of the input.
+always with zeros, as (before, after) pairs. `striate.ops.compiled.route` says which of the two it is, and why.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-
-from striate.ops.padding import extend
+from striate.ops import compiled, native
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from striate.geometry import Pads, Size
-
-_CONVOLUTION = {1: torch.conv1d, 2: torch.conv2d, 3: torch.conv3d}
-_TRANSPOSED = {1: torch.conv_transpose1d, 2: torch.conv_transpose2d, 3: torch.conv_transpose3d}
 
 
 def convolution(
@@ -27,17 +21,14 @@ def convolution(
 ) -> Tensor:
     """The convolution of ``(N, C, *spatial)`` or ``(C, *spatial)`` with ``(C_out, C // groups, *kernel_size)``.
 
+    >>> import torch
     >>> convolution(torch.ones(1, 1, 3), torch.ones(1, 1, 2), None, (1,), ((1, 0),), (1,), 1)
     tensor([[[1., 2., 2.]]])
     """
-    operator = _CONVOLUTION[len(stride)]
-    shared = [before for before, after in pads if before == after]
-    if len(shared) == len(pads):
-        return operator(input, weight, bias, stride, shared, dilation, groups)
-    # What both sides share stays with the operator, so that the copy is as small as it can be.
-    shared = [min(pair) for pair in pads]
-    excess = tuple((before - both, after - both) for (before, after), both in zip(pads, shared, strict=True))
-    return operator(extend(input, excess), weight, bias, stride, shared, dilation, groups)
+    output = compiled.conv(input, weight, bias, stride, pads, dilation, groups)
+    if output is not None:
+        return output
+    return native.convolution(input, weight, bias, stride, pads, dilation, groups)
 
 
 def transposed_convolution(
@@ -54,27 +45,11 @@ def transposed_convolution(
 
     ``pads`` is cropped from the full output, ``output_padding`` positions are added after it.
 
+    >>> import torch
     >>> transposed_convolution(torch.ones(1, 1, 3), torch.ones(1, 1, 2), None, (1,), ((0, 1),), (0,), 1, (1,))
     tensor([[[1., 2., 2.]]])
     """
-    operator = _TRANSPOSED[len(stride)]
-    if all(before == after for before, after in pads):
-        both = [before for before, _ in pads]
-        return operator(input, weight, bias, stride, both, output_padding, groups, dilation)
-    both, extra, crops = [], [], []
-    for (before, after), added, s, d in zip(pads, output_padding, stride, dilation, strict=True):
-        last = after - added  # below zero: the output reaches beyond the full one
-        if 0 <= before - last < max(s, d):
-            crop, beyond = before, before - last
-        else:
-            crop = max(min(before, last), 0)
-            beyond = max(crop - last, 0)
-        both.append(crop)
-        extra.append(beyond)
-        crops.append((before - crop, max(last - crop, 0)))
-    output = operator(input, weight, bias, stride, both, extra, groups, dilation)
-    first = output.dim() - len(stride)
-    for axis, (start, end) in enumerate(crops, first):
-        if start or end:
-            output = output.narrow(axis, start, output.shape[axis] - start - end)
-    return output
+    output = compiled.conv_transpose(input, weight, bias, stride, pads, output_padding, groups, dilation)
+    if output is not None:
+        return output
+    return native.transposed_convolution(input, weight, bias, stride, pads, output_padding, groups, dilation)

@@ -38,7 +38,19 @@ def folder(tmp_path):
 
 
 def test_the_commands_are_those_of_the_readme(striate):
-    assert COMMANDS == ["train", "evaluate", "predict", "inspect", "look", "filter", "models", "data"]
+    assert COMMANDS == [
+        "train",
+        "evaluate",
+        "predict",
+        "inspect",
+        "look",
+        "filter",
+        "models",
+        "data",
+        "kernel",
+        "cache",
+        "bench",
+    ]
 
 
 @pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS)], ids=str)

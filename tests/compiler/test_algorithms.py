@@ -75,7 +75,11 @@ def test_equals_the_definition(algorithm, pass_, layout, target, jit):
 
 
 @pytest.mark.parametrize(("algorithm", "pass_"), EVERY, ids=name)
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=20,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much],
+)
 @given(data=st.data())
 def test_any_problem(algorithm, pass_, data, jit):
     problem = data.draw(problems(pass_=pass_))

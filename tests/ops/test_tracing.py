@@ -180,7 +180,8 @@ def test_functional_gradients(name, rank):
         return cases(rank)[name](x, w).square().sum()
 
     _, wanted, _ = with_gradients(cases(rank)[name], x, w)
-    torch.testing.assert_close(torch.func.grad(loss)(x, w), wanted)
+    # PyTorch's operators compute under torch.func; sums of some hundred products differ in their last bits.
+    torch.testing.assert_close(torch.func.grad(loss)(x, w), wanted, rtol=1e-4, atol=2e-4)
 
 
 def test_gradients_of_each_sample():

@@ -48,10 +48,10 @@ RULES: dict[str, Rule] = {}
 
 
 def rule(*names: str) -> Callable[[Rule], Rule]:
-    """Register a rule for these ATen operators."""
+    """Register a rule for these operators, of ATen where no other library is named."""
 
     def register(function: Rule) -> Rule:
-        RULES.update({f"aten::{name}": function for name in names})
+        RULES.update({name if "::" in name else f"aten::{name}": function for name in names})
         return function
 
     return register

@@ -54,6 +54,23 @@ def _convolution(call: Call, output: Tensor, index: int) -> Trace | None:
     return _along_window(call, trace, output, len(kernel_size), change)
 
 
+@rule("striate::conv", "striate::conv_grad_input")
+def _compiled(call: Call, output: Tensor, index: int) -> Trace | None:
+    transposed = call.name.endswith("grad_input")
+    trace, arguments = call.trace("grad_output" if transposed else "input"), call.arguments
+    if trace is None:
+        return None
+    kernel_size = tuple(arguments["weight"].shape[2:])
+    along = fields.transposed_window if transposed else fields.window
+
+    def change(position: int, field: Field) -> Field:
+        stride, dilation, before = arguments["stride"], arguments["dilation"], arguments["pads"][::2]
+        return along(field, kernel_size[position], stride[position], before[position], dilation[position])
+
+    trace = trace.spread(1).with_dim(1, (Factor(output.shape[1]),))
+    return _along_window(call, trace, output, len(kernel_size), change)
+
+
 @rule("avg_pool1d", "avg_pool2d", "avg_pool3d", "max_pool2d_with_indices", "max_pool3d_with_indices")
 def _pool(call: Call, output: Tensor, index: int) -> Trace | None:
     trace, arguments = call.trace("self"), call.arguments

@@ -1,0 +1,80 @@
+"""The programs in bench/ that need a quiet machine to mean anything: here only that they run, and on what."""
+
+import importlib
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+BENCH = Path(__file__).parents[2] / "bench"
+
+
+@pytest.fixture
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(BENCH)
+    return importlib.import_module
+
+
+@pytest.fixture
+def program(script, monkeypatch):
+    """Runs a program's main with words of a command line, with the number of threads that there is."""
+
+    def run(name, *words):
+        monkeypatch.setattr("sys.argv", [name, "--quick", "--threads", str(torch.get_num_threads()), *words])
+        script(name).main()
+
+    return run
+
+
+def test_shapes_are_written_as_they_are_read(script):
+    layers = script("convolutions").layers([], quick=False)
+    texts = [line.split("|")[1].strip() for line in (BENCH / "shapes.txt").read_text().splitlines() if "2d n8" in line]
+    assert {str(layer.problem) for layer in layers} >= set(texts[1:])
+    assert len({layer.name for layer in layers}) == len(layers) > 50
+    families = {family for layer in layers for family in layer.families}
+    assert families == {"depthwise", "grouped", "few channels", "1-D", "dense 3x3", "1x1", "transposed", "3-D"}
+
+
+def test_both_sides_of_every_layer_have_the_same_shape(script):
+    convolutions = script("convolutions")
+    for layer in convolutions.layers([], quick=True):
+        with torch.device("meta"):
+            x, w = torch.empty(layer.problem.input_shape), torch.empty(layer.problem.weight_shape)
+        for ours in (False, True):
+            assert convolutions.operator(layer.problem, ours)(x, w).shape == layer.problem.output_shape, layer.name
+
+
+def test_convolutions(program, capsys):
+    program("convolutions", "--only", "lenet-c2", "--no-memory")
+    told = capsys.readouterr().out
+    assert "lenet-c2" in told
+    assert "few channels, forward+backward: mean" in told
+    assert "microseconds a call" in told
+    assert "ms to compile a kernel" in told
+
+
+def test_peak_memory_of_a_layer(script):
+    convolutions = script("convolutions")
+    (layer,) = convolutions.layers(["pointwise-24-144"], quick=True)
+    _, *grown, ratio = convolutions.memory(layer, 1, quick=True)
+    assert all(float(value) >= 0 for value in grown)
+    assert math.isfinite(float(ratio))
+
+
+def test_networks_have_the_published_number_of_parameters(script):
+    for name, network in script("reference_networks").NETWORKS.items():
+        with torch.device("meta"):
+            model = network.build().eval()
+            output = model(torch.empty(1, *network.input_shape[1:]))
+        assert output.shape[0] == 1
+        if network.parameters is not None:
+            assert sum(p.numel() for p in model.parameters()) == network.parameters, name
+
+
+def test_networks(program, capsys):
+    program("networks", "--only", "lenet")
+    told = capsys.readouterr().out
+    assert "lenet inference: pytorch" in told
+    assert "lenet training: pytorch" in told
+    assert "geometric mean" in told

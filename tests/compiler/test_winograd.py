@@ -1,0 +1,168 @@
+"""Winograd: exact matrices, errors within the stated bound, no spill, memory that stays small."""
+
+import itertools
+import re
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from run_kernel import expected, run, whole_numbers
+
+from striate.compiler import jit as compiler
+from striate.compiler.algorithms.winograd import WinogradFour, WinogradFourWide, WinogradTwo
+from striate.compiler.algorithms.winograd_transform import POINTS, axis
+from striate.compiler.choose import choose, plan
+from striate.compiler.problem import LAYOUTS, ConvProblem
+from striate.compiler.target import AVX512, host
+
+EVERY = (WinogradFour(), WinogradTwo(), WinogradFourWide())
+
+
+def name(value):
+    return getattr(value, "name", str(value))
+
+
+@pytest.mark.parametrize("outputs", POINTS)
+def test_matrices_are_exact(outputs):
+    one = axis(outputs, 3)
+    x = [Fraction(number * number - 7, 3) for number in range(one.inputs)]
+    w = [Fraction(2), Fraction(-5, 7), Fraction(11)]
+
+    def times(matrix, values):
+        return [sum(a * b for a, b in zip(row, values, strict=True)) for row in matrix]
+
+    products = [a * b for a, b in zip(times(one.g, w), times(one.b, x), strict=True)]
+    assert times(one.a, products) == [sum(x[i + k] * w[k] for k in range(3)) for i in range(outputs)]
+
+
+@pytest.mark.parametrize("kind", ["normal", "positive", "alternating", "equal"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1d n2 c64 o32 i90 k3 s1 p1",
+        "2d n1 c256 o32 i6 k3 s1 p1",
+        "2d n1 c3 o16 i14 k3 s1 p1",
+        "3d n1 c16 o16 i6 k3 s1 p1",
+    ],
+)
+@pytest.mark.parametrize("algorithm", EVERY, ids=name)
+def test_errors_stay_within_the_bound(algorithm, text, kind, jit):
+    problem = ConvProblem.parse(text)
+    random = np.random.default_rng(3)
+    shapes = [(*array.shape,) for array in whole_numbers(problem)[:2]]
+    operands = [random.standard_normal(shape) if kind == "normal" else random.random(shape) for shape in shapes]
+    if kind == "alternating":
+        # Neighbours of opposite sign are what the transforms amplify most.
+        for array in operands:
+            array *= 1 - 2 * (np.indices(array.shape[2:]).sum(0) % 2)
+    if kind == "equal":
+        # The same rounding happens again and again.
+        operands = [np.full(shape, 0.9) for shape in shapes]
+    operands = [array.astype("float32").astype(float) for array in operands]
+    wanted, _ = expected(problem, *operands)
+    result, _ = run(algorithm, problem, *operands, jit=jit)
+    error = np.abs(result - wanted).max()
+    assert error <= algorithm.bound(problem) * np.prod([np.abs(array).max() for array in operands])
+    assert error <= 1e-5 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("algorithm", EVERY, ids=name)
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_layer_of_three_taps(algorithm, data, jit):
+    pass_ = data.draw(st.sampled_from(algorithm.passes))
+    rank = data.draw(st.integers(1, 3))
+    kernel = data.draw(st.lists(st.sampled_from([3, 3, 1]), min_size=rank, max_size=rank).filter(lambda k: 3 in k))
+    padding = [data.draw(st.tuples(st.integers(0, 4), st.integers(0, 4))) for _ in kernel]
+    size = [max(data.draw(st.integers(1, 11)), k - sum(p)) for k, p in zip(kernel, padding, strict=True)]
+    problem = ConvProblem.of(
+        spatial_dims=rank,
+        batch=data.draw(st.integers(0, 4)),
+        in_channels=data.draw(st.integers(1, 40)),
+        out_channels=data.draw(st.sampled_from([1, 7, 16, 17, 40])),
+        input_size=tuple(size),
+        kernel_size=tuple(kernel),
+        padding=tuple(padding),
+        bias=True,
+        activation="relu" if pass_ == "forward" else None,
+        pass_=pass_,
+        layout=data.draw(st.sampled_from(LAYOUTS)),
+    )
+    arrays = whole_numbers(problem)
+    last, start = data.draw(st.booleans()), data.draw(st.booleans())
+    result, _ = run(algorithm, problem, *arrays, jit=jit, threads=3, weight_last=last, at_start=start)
+    np.testing.assert_allclose(result, expected(problem, *arrays)[0], rtol=0, atol=algorithm.tolerance(problem))
+
+
+@pytest.mark.parametrize("pass_", WinogradTwo.passes)
+def test_a_weight_may_lie_in_any_order(pass_, jit):
+    algorithm, problem = WinogradTwo(), ConvProblem.parse("2d n1 c5 o18 i6 k3 s1 p1")
+    for order in itertools.permutations(range(4)):
+        this = problem.with_pass(pass_)
+        sizes = (this.spec.out_channels, this.spec.in_channels, 3, 3)
+        strides = [int(np.prod([sizes[later] for later in order[order.index(dim) + 1 :]])) for dim in range(4)]
+        _, weight, _ = whole_numbers(this)
+        stored = weight.transpose(order).astype("float32").copy()
+        assert [stride // 4 for stride in stored.transpose(np.argsort(order)).strides] == strides
+        result = _with_strides(algorithm, this, stored, tuple(strides), jit)
+        first, second, _ = whole_numbers(this)
+        np.testing.assert_allclose(result, expected(this, first, second)[0], atol=algorithm.tolerance(this))
+
+
+def _with_strides(algorithm, problem, stored, strides, jit):
+    """Run on a weight that lies in memory as ``stored``, with channels-last activations."""
+    first, _, _ = whole_numbers(problem)
+    source = np.ascontiguousarray(np.moveaxis(first, 1, -1), "float32")
+    channels = problem.spec.out_channels if problem.spec.pass_ == "forward" else problem.spec.in_channels
+    result = np.empty((problem.batch, *problem.input_size, channels), "float32")
+    ready = plan(problem, algorithm, host(), strides, 1, jit)
+    memory = np.empty(ready.launch.workspace_bytes // 4 + 16, "float32")
+    place = memory.ctypes.data + -memory.ctypes.data % 64
+    ready(source.ctypes.data, stored.ctypes.data, 0, result.ctypes.data, place)
+    return np.moveaxis(result, -1, 1)
+
+
+@pytest.mark.parametrize("algorithm", EVERY, ids=name)
+def test_the_inner_loop_has_no_spill(algorithm):
+    spec = ConvProblem.parse("2d n8 c64 o64 i56 k3 s1 p1").spec
+    text = compiler.assembly(algorithm.build(spec, AVX512).text, AVX512)
+    sizes = []
+    for block in re.split(r"\n(?=\.LBB\w+:)", text):
+        # A loop jumps to its own beginning; only transforms add without multiplying.
+        loop = re.match(r"(\.LBB\w+):.*?\tj\w+\t\1\n", block, re.DOTALL)
+        sums = len(re.findall(r"vfmadd\w+ps", loop[0])) if loop else 0
+        if loop and sums >= 8 and not re.search(r"vaddps|vsubps", loop[0]):
+            assert "(%rsp" not in loop[0]
+            assert "(%rbp" not in loop[0]
+            sizes.append(sums)
+    assert 26 in sizes
+
+
+def test_wide_layers_need_little_memory():
+    problem = ConvProblem.parse("2d n8 c512 o512 i7 k3 s1 p1")
+    strides = (512 * 9, 9, 3, 1)
+    tiles, _, wide = (algorithm.launch(problem, AVX512, strides, 1).workspace_bytes for algorithm in EVERY)
+    assert wide < 4 << 20 < 32 << 20 < tiles
+
+
+def test_strict_precision_leaves_it_out():
+    problem = ConvProblem.parse("2d n8 c64 o64 i56 k3 s1 p1")
+    assert choose(problem, host()).name.startswith("winograd")
+    assert choose(problem, host(), strict=True).exact
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("2d n1 c8 o8 i9 k3 s2 p1", "stride"),
+        ("2d n1 c8 o8 i9 k3 s1 p1 d2", "dilation"),
+        ("2d n1 c8 o8 i9 k3 s1 p1 g2", "groups"),
+        ("2d n1 c8 o8 i9 k5 s1 p1", "three taps"),
+        ("2d n1 c8 o8 i9 k1 s1 p0", "three taps"),
+    ],
+)
+def test_obstacles_say_why(text, reason):
+    for algorithm in EVERY:
+        assert reason in algorithm.obstacle(ConvProblem.parse(text).spec, host())
