@@ -126,19 +126,33 @@ def test_autocast_casts_as_torch_does():
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("mapped", [(0, None, None), (1, None, None), (None, 0, None), (0, 0, 0)])
 @pytest.mark.parametrize("name", ["conv", "conv_grad_input"])
-def test_mapped(name):
-    x, w, _ = example(2)
-    args = window(2)
-    y = torch.randn(5, 2, 6, 3, 3)
-    many = y if name == "conv_grad_input" else torch.stack([x] * 5)
-    extra = ((6, 6),) if name == "conv_grad_input" else ()
+def test_mapped(name, mapped):
+    x, w, b = example(2)
+    first, b = (x, b) if name == "conv" else (torch.randn(2, 6, 3, 3), b[:4])
+    rest = (*(() if name == "conv" else ((6, 6),)), *window(2))
+    given = [
+        t if dim is None else torch.stack([t, 2 * t, t - 1], dim) for t, dim in zip((first, w, b), mapped, strict=True)
+    ]
     operator = getattr(torch.ops.striate, name)
-    mapped = torch.vmap(lambda one: operator(one, w, None, *extra, *args))(many)
-    for own, one in zip(mapped, many, strict=True):
-        torch.testing.assert_close(own, operator(one, w, None, *extra, *args), rtol=1e-4, atol=1e-5)
+    own = torch.vmap(lambda *tensors: operator(*tensors, *rest), mapped)(*given)
+    for i in range(3):
+        one = [t if dim is None else t.select(dim, i) for t, dim in zip(given, mapped, strict=True)]
+        torch.testing.assert_close(own[i], operator(*one, *rest), rtol=1e-4, atol=1e-4)
 
 
+def test_mapped_gradients_of_weights():
+    x, w, _ = example(2)
+    y = torch.randn(3, 2, 6, 3, 3)
+    rest = (True, w.shape[2:], w.stride(), *window(2))
+    own = torch.vmap(lambda one: torch.ops.striate.conv_grad_weight(one, x, *rest))(y)
+    for i in range(3):
+        for a, b in zip(own, torch.ops.striate.conv_grad_weight(y[i], x, *rest), strict=True):
+            torch.testing.assert_close(a[i], b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")  # torch's own, at its first use
 def test_forward_mode_differentiation():
     from torch.autograd import forward_ad
 
@@ -156,7 +170,7 @@ def test_a_profile_shows_the_operator():
     assert any(event.key == "striate::conv" for event in profile.key_averages())
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
 def test_traced_for_torchscript_it_is_torchs_operator():
     x, w, _ = example(2)
     traced = torch.jit.trace(lambda x: ops.conv(x, w, groups=2), x)

@@ -55,7 +55,6 @@ def test_the_forward_call_decides_for_the_gradients(monkeypatch):
     asked = []
     decide = plans.decide
     monkeypatch.setattr(plans, "decide", lambda *given: asked.append(given[3].strict) or decide(*given))
-    x.data = x.data[..., :7]  # not: the saved tensors are those of the call
     y.sum().backward()
     assert all(asked)
 

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 _NOTHING = nullcontext()
 _TYPES = frozenset({torch.Tensor, torch.nn.Parameter})
+# Bound once: every call asks them all, and a look-up in torch costs as much as the answer.
+_FLOAT, _STRIDED = torch.float32, torch.strided
+_is_compiling = torch.compiler.is_compiling
 _dispatch_modes = torch._C._len_torch_dispatch_stack  # noqa: SLF001
 _function_modes = torch._C._len_torch_function_stack  # noqa: SLF001
 _transforms = torch._C._are_functorch_transforms_active  # noqa: SLF001
@@ -71,9 +74,9 @@ def plain(tensor: Tensor) -> bool:
     """Whether this is an ordinary float32 tensor in the memory of the CPU, its numbers as they are stored."""
     return (
         type(tensor) in _TYPES
-        and tensor.dtype is torch.float32
+        and tensor.dtype is _FLOAT
         and tensor.is_cpu
-        and tensor.layout is torch.strided
+        and tensor.layout is _STRIDED
         and not tensor.is_neg()
         and not tensor._is_zerotensor()  # noqa: SLF001
     )
@@ -82,7 +85,7 @@ def plain(tensor: Tensor) -> bool:
 def at_once(first: Tensor, second: Tensor, bias: Tensor | None = None) -> bool:
     """Whether these tensors are plain, and nothing but autograd listens to what is computed."""
     return not (
-        torch.compiler.is_compiling()
+        _is_compiling()
         or _dispatch_modes()
         or _function_modes()
         or _autocast()

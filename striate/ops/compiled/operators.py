@@ -157,9 +157,23 @@ def _register(
             return derived.apply(below, *operands, arguments)
         return below(*operands, arguments)
 
-    def mapped(info: Any, in_dims: tuple[int | None, ...], *given: Any) -> Any:
-        results = torch.vmap(by_torch, in_dims, randomness=info.randomness)(*given)
-        return results, (0, 0) if isinstance(results, tuple) else 0
+    def mapped(info: Any, in_dims: tuple[Any, ...], *given: Any) -> Any:
+        if name != "conv_grad_weight" and not any(isinstance(dim, int) for dim in in_dims[1:]):
+            # One weight for all: the mapped axis is more batch.
+            first = given[0].movedim(in_dims[0], 0)
+            return operator(first.flatten(0, 1), *given[1:]).unflatten(0, first.shape[:2]), 0
+        results = [
+            operator(
+                *(
+                    value.select(dim, i) if isinstance(dim, int) else value
+                    for value, dim in zip(given, in_dims, strict=True)
+                )
+            )
+            for i in range(info.batch_size)
+        ]
+        if isinstance(results[0], tuple):
+            return tuple(torch.stack(parts) for parts in zip(*results, strict=True)), (0, 0)
+        return torch.stack(results), 0
 
     _library.impl(name, kernel, "CPU")
     _library.impl(name, differentiable, "Autograd")
