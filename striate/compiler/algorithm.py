@@ -46,6 +46,9 @@ class Algorithm(ABC):
     exact: ClassVar[bool] = True
     """Whether every sum is made of products of inputs and weights: whole numbers give exact results."""
 
+    def __repr__(self) -> str:
+        return self.name
+
     def tolerance(self, problem: ConvProblem) -> float:
         """The largest error allowed for operands of whole numbers up to 3; 0 where the algorithm is exact."""
         return 0.0
