@@ -29,8 +29,9 @@ def remembered(check: Callable[[*Arguments], R]) -> Callable[[*Arguments], R]:
     def answer(*args: *Arguments) -> R:
         if torch.compiler.is_compiling():
             return check(*args)
-        if not (_SINGLE.issuperset(map(type, args)) or all(type(a) in _SINGLE or _plain(a) for a in args)):
-            return check(*args)
+        for value in args:
+            if type(value) not in _SINGLE and not _plain(value):
+                return check(*args)
         try:
             return cached(*args)
         except TypeError:  # a shape with a symbolic size cannot be hashed
