@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from striate.nn.changed import channels_last, convolve, convolve_transposed, uses_kernels_already
 from striate.nn.timing import Times, interleaved
 from striate.ops.compiled import route
+from striate.ops.native import TRANSPOSED
 from striate.ops.settings import use_compiled
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     Call = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
-_TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 _FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
@@ -83,7 +82,7 @@ def layer_times(
     needs = input_grad, train and layer.weight.requires_grad, train and bias is not None and layer.bias.requires_grad
 
     own_forward: Call = layer._conv_forward  # noqa: SLF001  # what its forward calls, with weights that it is given
-    transpose: Any = _TRANSPOSED[len(layer.kernel_size)]
+    transpose: Any = TRANSPOSED[len(layer.kernel_size)]
 
     def ours(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if layer.transposed:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from striate.geometry import Pads, Size
 
-_CONVOLUTION = {1: torch.conv1d, 2: torch.conv2d, 3: torch.conv3d}
-_TRANSPOSED = {1: torch.conv_transpose1d, 2: torch.conv_transpose2d, 3: torch.conv_transpose3d}
+CONVOLUTION = {1: torch.conv1d, 2: torch.conv2d, 3: torch.conv3d}
+TRANSPOSED = {1: torch.conv_transpose1d, 2: torch.conv_transpose2d, 3: torch.conv_transpose3d}
 
 
 def convolution(
@@ -31,7 +31,7 @@ def convolution(
     >>> convolution(torch.ones(1, 1, 3), torch.ones(1, 1, 2), None, (1,), ((1, 0),), (1,), 1)
     tensor([[[1., 2., 2.]]])
     """
-    operator = _CONVOLUTION[len(stride)]
+    operator = CONVOLUTION[len(stride)]
     shared = [before for before, after in pads if before == after]
     if len(shared) == len(pads):
         return operator(input, weight, bias, stride, shared, dilation, groups)
@@ -58,7 +58,7 @@ def transposed_convolution(
     >>> transposed_convolution(torch.ones(1, 1, 3), torch.ones(1, 1, 2), None, (1,), ((0, 1),), (0,), 1, (1,))
     tensor([[[1., 2., 2.]]])
     """
-    operator = _TRANSPOSED[len(stride)]
+    operator = TRANSPOSED[len(stride)]
     if all(before == after for before, after in pads):
         both = [before for before, _ in pads]
         return operator(input, weight, bias, stride, both, output_padding, groups, dilation)

@@ -164,7 +164,7 @@ def test_output_size_is_taken_spatial_or_whole_and_replaces_output_padding():
     theirs.load_state_dict(ours.state_dict())
     x = torch.randn(1, 2, 4, 4)
     for output_size in [(7, 8), (8, 8), (1, 3, 7, 7)]:
-        assert torch.equal(ours(x, output_size=output_size), theirs(x, output_size=list(output_size)))
+        torch.testing.assert_close(ours(x, output_size=output_size), theirs(x, output_size=list(output_size)))
 
 
 @pytest.mark.parametrize(
@@ -224,12 +224,12 @@ def test_weights_go_both_ways_between_torchs_class_and_ours(rank):
         (nn.conv_transpose_class(rank)(2, 4, 3, stride=2), TORCH_TRANSPOSED[rank](2, 4, 3, stride=2)),
     ):
         x = torch.randn(1, 2, *(6,) * rank)
-        assert not torch.equal(ours(x), theirs(x))
+        assert not torch.allclose(ours(x), theirs(x))
         ours.load_state_dict(theirs.state_dict())
-        assert torch.equal(ours(x), theirs(x))
+        torch.testing.assert_close(ours(x), theirs(x))
         torch.nn.init.normal_(ours.weight)
         theirs.load_state_dict(ours.state_dict())
-        assert torch.equal(ours(x), theirs(x))
+        torch.testing.assert_close(ours(x), theirs(x))
 
 
 def test_repr_names_what_torch_does_not_have():
