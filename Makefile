@@ -42,6 +42,7 @@ check: $(INSTALLED)  ## Lint, formatting, types and layering: what CI checks bes
 
 bench: $(INSTALLED)  ## Measure convolutions, networks, accuracy, the training loop and recovery (MNIST=folder for MNIST); keep the machine quiet
 	$(BIN)/python bench/convolutions.py
+	$(BIN)/python bench/overhead.py
 	$(BIN)/python bench/networks.py --compile --peers
 	$(BIN)/python bench/accuracy.py $(if $(MNIST),--mnist $(MNIST))
 	$(BIN)/python bench/training_loop.py $(if $(MNIST),--data $(MNIST))

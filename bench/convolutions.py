@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import resource
 import statistics
 import subprocess
@@ -35,7 +36,7 @@ from torch import Tensor
 from striate import ops
 from striate.compiler.algorithms import ALGORITHMS
 from striate.compiler.cache import DiskCache
-from striate.compiler.choose import compiled
+from striate.compiler.choose import choose, compiled
 from striate.compiler.jit import Jit
 from striate.compiler.problem import PASSES
 from striate.compiler.target import host
@@ -47,6 +48,9 @@ from striate.ops.compiled import route
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from striate.compiler.algorithm import Algorithm
+    from striate.compiler.problem import ConvProblem
 
 SHAPES = Path(__file__).parent / "shapes.txt"
 LISTED = 24  # the first layers of the file, which the targets of PERFORMANCE.md are about
@@ -248,7 +252,7 @@ def overhead(rounds: int) -> list[str]:
 
 
 def start_up(found: list[Layer]) -> tuple[list[tuple[object, ...]], list[str]]:
-    """How long every kernel takes to be compiled, and to be loaded from disk."""
+    """How long every kernel takes to be compiled, to be loaded from disk, and to be told of a new batch size."""
     kernels = {}
     for layer in found:
         _, x, w = sides(layer.problem)["striate channels-last"]
@@ -265,17 +269,34 @@ def start_up(found: list[Layer]) -> tuple[list[tuple[object, ...]], list[str]]:
                 began = time.perf_counter()
                 compiled(by_name[each.algorithm], each.problem.spec, host(), jit)
                 seconds.append((time.perf_counter() - began) * 1e3)
-            rows.append((name, text, *(f"{value:.2f}" for value in seconds)))
+            seconds.append(new_size(by_name[each.algorithm], each.problem))
+            rows.append((name, text, *(f"{value:.3f}" for value in seconds)))
     lines = []
-    for place, (what, target) in enumerate((("compile", 200), ("load from disk", 5))):
+    targets = (
+        ("compile", "; target below 200"),
+        ("load from disk", "; target below 5"),
+        ("tell a new batch size to", ""),
+    )
+    for place, (what, target) in enumerate(targets):
         values = [float(str(row[2 + place])) for row in rows]
         if values:
-            most = max(values)
-            lines.append(
-                f"ms to {what} a kernel: median {statistics.median(values):.1f}, most {most:.1f} of {len(values)}; "
-                f"target below {target}"
-            )
+            told = f"median {statistics.median(values):.2f}, most {max(values):.2f} of {len(values)}{target}"
+            lines.append(f"ms to {what} a kernel: {told}")
     return rows, lines
+
+
+def new_size(algorithm: Algorithm, problem: ConvProblem, sizes: int = 9) -> float:
+    """Milliseconds to choose an algorithm and cut the work for a new batch size: what a known layer pays."""
+    spec = problem.spec
+    strides = torch.empty(spec.out_channels, spec.group_in_channels, *spec.kernel_size, device="meta").stride()
+    seconds = []
+    for more in range(1, sizes + 1):
+        other = replace(problem, batch=problem.batch + more)
+        began = time.perf_counter()
+        choose(other, host())
+        algorithm.launch(other, host(), strides, torch.get_num_threads())
+        seconds.append((time.perf_counter() - began) * 1e3)
+    return statistics.median(seconds)
 
 
 def peak(layer: Layer, side: str) -> None:
@@ -306,7 +327,10 @@ def memory(layer: Layer, threads: int, quick: bool) -> tuple[object, ...]:
     grown = {}
     for side in sides(replace(layer.problem, convolution=replace(layer.problem.convolution, batch=1))):
         words = [sys.executable, __file__, "--only", layer.name, "--peak", side, "--threads", str(threads)]
-        done = subprocess.run([*words, *(["--quick"] if quick else [])], capture_output=True, text=True, check=True)
+        words += ["--quick"] if quick else []
+        # glibc grows this threshold as it goes, and then gaps between blocks count more than the blocks.
+        environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "131072"}
+        done = subprocess.run(words, capture_output=True, text=True, check=True, env=environment)
         grown[side] = json.loads(done.stdout.splitlines()[-1])["grown"] / 2**20
     theirs = min(value for name, value in grown.items() if name.startswith("torch"))
     told = ", ".join(f"{name} {value:.1f}" for name, value in grown.items())
@@ -350,7 +374,7 @@ def main() -> None:
         return
     threads = arguments.threads
     write_results(result_file("convolutions", threads), notes, HEADINGS, rows)
-    headings = ("layer", "kernel", "compile_ms", "load_ms")
+    headings = ("layer", "kernel", "compile_ms", "load_ms", "new_size_ms")
     write_results(result_file("convolution-start-up", threads), kernel_lines, headings, kernel_rows)
     if memory_rows:
         about = ["MiB that forward and backward add to a process; ratio: ours, channels-last, to PyTorch's lower one"]

@@ -1,14 +1,26 @@
-"""Fixtures for every test: no display, no network, one clean environment."""
+"""Fixtures for every test: no display, no network, one clean environment, compiled kernels in a folder of their own."""
 
 import os
+import shutil
+import tempfile
 
 import pytest
 import torch
 
 os.environ.setdefault("MPLBACKEND", "agg")
+# Set before xdist starts its workers, which inherit it and share the folder. One that is given is kept and stays warm.
+KERNELS = None if "STRIATE_CACHE_DIR" in os.environ else tempfile.mkdtemp(prefix="striate-tests-")
+if KERNELS is not None:
+    os.environ["STRIATE_CACHE_DIR"] = KERNELS
 
 # pytest names the running test, torch.compile its cache; Lightning and TensorBoard set theirs when they are imported.
 _SET_BY_LIBRARIES = ("PYTEST_", "TORCHINDUCTOR_", "CRC32C_SW_MODE", "PYTORCH_NVML_BASED_CUDA_CHECK")
+
+
+def pytest_unconfigure():
+    """Remove the folder with the process that made it."""
+    if KERNELS is not None:
+        shutil.rmtree(KERNELS, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)

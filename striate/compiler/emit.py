@@ -34,7 +34,7 @@ from striate.compiler.target import BYTES
 from striate.compiler.values import I32, I64, POINTER, Condition, Index, Mask, Number, Pointer, T, Variable, Vector
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from striate.compiler.target import Target
 
@@ -85,6 +85,7 @@ class Kernel:
         self.module = ir.Module(name=name)
         self.module.triple = target.triple
         self._phases: list[ir.Function] = []
+        self._literals: dict[tuple[str, ...], ir.Constant] = {}
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -144,6 +145,28 @@ class Kernel:
         values = [*(self.i64(argument) for argument in arguments), *addresses, table]
         self.builder.call(self.module.get_global(f"{self.name}_{name}"), values)
 
+    def shared(self, name: str, write: Callable[..., None], *arguments: Number | Pointer) -> None:
+        """Run ``write(kernel, *arguments)``, whose code stands once in the kernel, however often it is run.
+
+        ``write`` is given its own names for the arguments, and may use nothing else that a phase has computed.
+        """
+        values = [argument.value if isinstance(argument, Pointer) else self.i64(argument) for argument in arguments]
+        function = self.module.globals.get(f"{self.name}_{name}")
+        if function is None:
+            kind = ir.FunctionType(ir.VoidType(), [value.type for value in values])
+            function = ir.Function(self.module, kind, f"{self.name}_{name}")
+            function.linkage = "internal"
+            function.attributes.add("nounwind")
+            function.attributes.add("noinline")
+            around, self.builder = self.builder, ir.IRBuilder(function.append_basic_block("entry"))
+            for argument in function.args:
+                if argument.type == POINTER:
+                    argument.add_attribute("noalias")
+            write(self, *(Pointer(self, a) if a.type == POINTER else Index(self, a) for a in function.args))
+            self.builder.ret_void()
+            self.builder = around
+        self.builder.call(function, values)
+
     def _number(self, table: ir.Value, place: int) -> Index:
         b = self.builder
         return Index(self, b.load(b.gep(table, (ir.Constant(I64, place),), source_etype=I64), typ=I64))
@@ -168,7 +191,17 @@ class Kernel:
     def constant(self, value: float, lanes: int = 1) -> Vector:
         """A vector with the same constant in every lane."""
         kind = self.vector_type(lanes)
-        return Vector(self, ir.Constant(kind, value if lanes == 1 else [value] * lanes), lanes)
+        if lanes == 1:
+            return Vector(self, ir.Constant(kind, value), lanes)
+        return Vector(self, self.literal(kind, [value] * lanes), lanes)
+
+    def literal(self, kind: ir.VectorType, lanes: Sequence[float]) -> ir.Constant:
+        """A constant vector, made once: llvmlite takes its time to write one down, and then remembers the text."""
+        key = (str(kind), *map(repr, lanes))
+        known = self._literals.get(key)
+        if known is None:
+            known = self._literals[key] = ir.Constant(kind, list(lanes))
+        return known
 
     def variable(self, value: T) -> Variable[T]:
         """A register variable, assigned ``value``."""
@@ -181,7 +214,7 @@ class Kernel:
         last = self.builder.trunc(self.minimum(count, lanes).value, I32)
         first = self.builder.insert_element(ir.Constant(kind, ir.Undefined), last, ir.Constant(I32, 0))
         spread = self.builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), ir.Constant(kind, None))
-        return Mask(self.builder.icmp_signed("<", ir.Constant(kind, list(range(lanes))), spread))
+        return Mask(self.builder.icmp_signed("<", self.literal(kind, range(lanes)), spread))
 
     def window(self, low: Number, high: Number, lanes: int | None = None) -> Mask:
         """The mask of the lanes from ``low`` up to but without ``high``, which may lie outside the vector."""
@@ -191,7 +224,7 @@ class Kernel:
         first = self.builder.trunc(self.maximum(self.minimum(low, lanes), 0).value, I32)
         begin = self.builder.insert_element(ir.Constant(kind, ir.Undefined), first, ir.Constant(I32, 0))
         spread = self.builder.shuffle_vector(begin, ir.Constant(kind, ir.Undefined), ir.Constant(kind, None))
-        begun = self.builder.icmp_signed(">=", ir.Constant(kind, list(range(lanes))), spread)
+        begun = self.builder.icmp_signed(">=", self.literal(kind, range(lanes)), spread)
         return Mask(self.builder.and_(after.value, begun))
 
     def fma(self, a: Vector, b: Vector, c: Vector) -> Vector:
@@ -266,6 +299,22 @@ class Kernel:
         counter.set(current + step)
         b.branch(head)
         b.position_at_end(after)
+
+    @contextmanager
+    def walk(self, count: Number, *steps: tuple[Pointer, Number]) -> Iterator[list[Pointer]]:
+        """Repeat the body ``count`` times, with each pointer moved on by its step every time.
+
+        For inner loops: an addition for each pointer, where addresses made of an index take shifts and products.
+        """
+        if isinstance(count, int) and count == 1:
+            yield [pointer for pointer, _ in steps]
+            return
+        places = [self.variable(pointer) for pointer, _ in steps]
+        with self.loop(count):
+            current = [place.get() for place in places]
+            yield current
+            for place, pointer, (_, step) in zip(places, current, steps, strict=True):
+                place.set(pointer + step)
 
     @contextmanager
     def tasks(self) -> Iterator[Index]:

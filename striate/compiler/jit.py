@@ -6,12 +6,13 @@ kernel that leaves the memory cache stays alive as long as somebody holds its `F
 
 from __future__ import annotations
 
-import ctypes
 import functools
+import gc
 import hashlib
 import os
 import threading
 from collections import OrderedDict
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,9 +21,10 @@ import llvmlite
 import llvmlite.binding as llvm
 
 from striate.compiler import cache, parallel
+from striate.compiler.builtin import builtin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from striate.compiler.emit import Program
     from striate.compiler.target import Target
@@ -33,6 +35,28 @@ _PASSES = ("sroa", "instruction_combine", "simplify_cfg", "loop_rotate", "new_gv
 
 Kernels place their vectors and unroll their loops themselves. LLVM's own levels do the same and much more in six times
 the time, and their vectorisers would reshape the register tiles; invariants of loops are moved out in code generation.
+"""
+
+_emitting = threading.Lock()
+
+
+def _renew_lock() -> None:
+    global _emitting
+    _emitting = threading.Lock()
+
+
+# A child made by fork may inherit it locked, by a thread that it does not have.
+os.register_at_fork(after_in_child=_renew_lock)
+
+WRITES_NO_CODE = frozenset(
+    f"{name}.py"
+    for name in (
+        "bounds", "choose", "explain", "loops", "plan", "reference", "report", "stopwatch", "tuning", "workers",
+    )
+)  # fmt: skip
+"""Files of this package that the code of no kernel depends on: none of the others imports one of them.
+
+Whatever is not listed counts, so that a new file cannot be forgotten.
 """
 
 
@@ -50,12 +74,46 @@ def optimise(text: str, target: Target) -> llvm.ModuleRef:
 
 def compile_object(text: str, target: Target) -> bytes:
     """Compile a module's text to object code for ``target``."""
-    return bytes(target.machine().emit_object(optimise(text, target)))
+    module = optimise(text, target)
+    with _addresses_as_written():
+        return bytes(target.machine().emit_object(module))
 
 
 def assembly(text: str, target: Target) -> str:
     """The machine code of a module, as text."""
-    return str(target.machine().emit_assembly(optimise(text, target)))
+    module = optimise(text, target)
+    with _addresses_as_written():
+        return str(target.machine().emit_assembly(module))
+
+
+@contextmanager
+def _addresses_as_written() -> Iterator[None]:
+    """Keep LLVM's loop strength reduction away from the kernels, and from nobody else's code.
+
+    It looks for the cheapest way to step through addresses, takes as long as all the rest of code generation, and finds
+    nothing: inner loops step through theirs as they are written. LLVM has but one such switch for a whole process.
+    """
+    with _emitting:
+        llvm.set_option("striate", "-disable-lsr")
+        try:
+            yield
+        finally:
+            llvm.set_option("striate", "-disable-lsr=false")
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Hold Python's cycle collector back: the thousands of objects of a kernel set it off, in vain, on all the others.
+
+    Of threads that overlap, only the first finds it enabled, and enables it again.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +136,7 @@ def load(code: bytes, pointers: int, target: Target) -> Function:
     engine = llvm.create_mcjit_compiler(empty, target.machine())
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * (pointers + 1), ctypes.c_int64)
-    return Function(kind(engine.get_function_address(parallel.ENTRY)), len(code), engine)
+    return Function(builtin(engine.get_function_address(parallel.ENTRY), pointers + 2), len(code), engine)
 
 
 class Jit:
@@ -157,7 +214,9 @@ class Jit:
     def _object(self, identity: str, build: Callable[[], Program], target: Target) -> bytes:
         code = self.disk.read(identity)
         if code is None:
-            code = compile_object(build().text, target)
+            with _uncollected():
+                text = build().text
+            code = compile_object(text, target)
             self.compiled += 1
             self.disk.write(identity, code)
         return code
@@ -179,6 +238,8 @@ def _identity(name: str, target: Target) -> str:
 def versions() -> str:
     """What compiled code depends on besides its name: the code that writes kernels, and LLVM."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
+    package = Path(__file__).parent
+    for path in sorted(package.rglob("*.py")):
+        if str(path.relative_to(package)) not in WRITES_NO_CODE:
+            digest.update(path.read_bytes())
     return f"{digest.hexdigest()} {llvmlite.__version__} {llvm.llvm_version_info}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from striate.compiler.emit import Kernel
-    from striate.compiler.values import Number, Pointer, Vector
+    from striate.compiler.values import Index, Number, Pointer, Vector
 
 
 def fill(k: Kernel, to: Pointer, count: Number, value: float = 0.0) -> None:
@@ -30,36 +30,64 @@ def transpose(
     Squares of as many rows and columns as a vector has lanes are turned round in registers; at the right and the lower
     edge, lanes that are not there are masked off. Nothing outside ``rows`` x ``columns`` is read or written.
     """
+    # A square is some two hundred instructions, and kernels transpose in several places.
+    k.shared("transpose", _transpose, source, source_row, to, to_row, rows, columns)
+
+
+def _transpose(
+    k: Kernel, source: Pointer, source_row: Index, to: Pointer, to_row: Index, rows: Index, columns: Index
+) -> None:
     lanes = k.lanes
     with k.loop(rows, step=lanes) as row, k.loop(columns, step=lanes) as column:
         across, down = k.mask(columns - column), k.mask(rows - row)
-        square = []
+        at, square = source + row * source_row + column, []
         for r in range(lanes):
+            square.append(at.load(lanes, across))
             # Rows beyond the last read the last one again: addresses stay inside, and their lanes are never stored.
-            inside = k.minimum(row + r, rows - 1)
-            square.append((source + inside * source_row + column).load(lanes, across))
+            at = k.either(row + (r + 1) < rows, at + source_row, at)
+        at = to + column * to_row + row
         for c, vector in enumerate(turn(square)):
             with k.when(column + c < columns):
-                (to + (column + c) * to_row + row).store(vector, down)
+                (at + c * to_row).store(vector, down)
 
 
 def turn(square: list[Vector]) -> list[Vector]:
     """Transpose as many vectors as they have lanes: lane ``i`` of result ``j`` is lane ``j`` of vector ``i``.
 
-    In each step, vectors a distance apart exchange blocks as wide as that distance.
+    First within blocks of 128 bits, those of a vector at once; then blocks change places between vectors. Processors
+    have an instruction for each such step, which LLVM finds without a search.
     """
     lanes = square[0].lanes
-    vectors = list(square)
-    distance = 1
-    while distance < lanes:
-        low = [lane if not lane & distance else lane - distance + lanes for lane in range(lanes)]
-        high = [lane + distance if not lane & distance else lane + lanes for lane in range(lanes)]
-        for first in range(lanes):
-            if not first & distance:
-                a, b = vectors[first], vectors[first + distance]
-                vectors[first], vectors[first + distance] = a.shuffle(low, b), a.shuffle(high, b)
-        distance *= 2
-    return vectors
+    block = min(16 // square[0].kernel.element_bytes, lanes)
+    starts = range(0, lanes, block)
+    # The c-th of each ``block`` rows becomes column c of all their blocks.
+    turned = [_interleaved(square[first : first + block], block) for first in starts]
+    columns = [_dealt(list(vectors), block) for vectors in zip(*turned, strict=True)]
+    return [columns[lane % block][lane // block] for lane in range(lanes)]
+
+
+def _interleaved(vectors: list[Vector], block: int) -> list[Vector]:
+    """Within each block: from rows to columns, by interleaving the first half of the rows with the second, again."""
+    half, lanes = len(vectors) // 2, vectors[0].lanes
+    if not half:
+        return vectors
+    low = [start + lane + side for start in range(0, lanes, block) for lane in range(block // 2) for side in (0, lanes)]
+    pairs = list(zip(vectors[:half], vectors[half:], strict=True))
+    first = [a.shuffle(low, b) for a, b in pairs]
+    second = [a.shuffle([lane + block // 2 for lane in low], b) for a, b in pairs]
+    return _interleaved(first, block) + _interleaved(second, block)
+
+
+def _dealt(vectors: list[Vector], block: int) -> list[Vector]:
+    """Transpose blocks: the ``j``-th result is made of the ``j``-th block of each vector."""
+    if len(vectors) == 1:
+        return vectors
+    lanes = vectors[0].lanes
+    even = [start + lane + side for side in (0, lanes) for start in range(0, lanes, 2 * block) for lane in range(block)]
+    pairs = list(zip(vectors[::2], vectors[1::2], strict=True))
+    first = _dealt([a.shuffle(even, b) for a, b in pairs], block)
+    second = _dealt([a.shuffle([lane + block for lane in even], b) for a, b in pairs], block)
+    return [vector for pair in zip(first, second, strict=True) for vector in pair]
 
 
 def pick(vectors: list[Vector], places: list[int]) -> Vector:

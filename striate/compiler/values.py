@@ -162,7 +162,7 @@ class Vector:
         """Lanes in another order; numbers from ``lanes`` on pick from ``other``."""
         b = self.kernel.builder
         second = ir.Constant(self.value.type, ir.Undefined) if other is None else other.value
-        places = ir.Constant(ir.VectorType(I32, len(order)), list(order))
+        places = self.kernel.literal(ir.VectorType(I32, len(order)), list(order))
         return Vector(self.kernel, b.shuffle_vector(self.value, second, places), len(order))
 
     def lane(self, number: int) -> Vector:

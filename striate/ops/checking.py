@@ -15,6 +15,7 @@ R = TypeVar("R")
 
 _SINGLE = frozenset({int, float, str, bool, type(None), torch.Size})
 _INTEGER = frozenset({int})
+_EXACT = frozenset({int, str})
 
 
 def remembered(check: Callable[[*Arguments], R]) -> Callable[[*Arguments], R]:
@@ -38,6 +39,15 @@ def remembered(check: Callable[[*Arguments], R]) -> Callable[[*Arguments], R]:
             return check(*args)
 
     return answer
+
+
+def is_plain(value: object) -> bool:
+    """Whether a value is an integer, a word or a tuple of these: what equals it is the same then.
+
+    >>> is_plain("same"), is_plain((2, 2)), is_plain(True), is_plain((2.0, 2.0))
+    (True, True, False, False)
+    """
+    return type(value) in _EXACT or _plain(value)
 
 
 def _plain(value: object) -> bool:

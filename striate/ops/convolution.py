@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from striate import geometry
-from striate.ops import seam
-from striate.ops.checking import remembered
+from striate.ops import compiled, seam
+from striate.ops.checking import is_plain, remembered
 from striate.ops.padding import extend
 
 if TYPE_CHECKING:
@@ -48,6 +48,17 @@ def conv(
     >>> conv(torch.arange(1.0, 7.0).view(1, 1, 6), torch.full((1, 1, 3), 2.0), padding=1)
     tensor([[[ 6., 12., 18., 24., 30., 22.]]])
     """
+    known = (
+        padding_mode == "zeros"
+        and type(groups) is int
+        and (type(stride) is int or is_plain(stride))
+        and (type(padding) is int or is_plain(padding))
+        and (type(dilation) is int or is_plain(dilation))
+    )
+    if known:
+        output = compiled.again(input, weight, bias, (stride, padding, dilation, groups, spatial_dims))
+        if output is not None:
+            return output
     window, pads = _check_conv(
         input.shape,
         weight.shape,
@@ -63,7 +74,11 @@ def conv(
     if padding_mode != "zeros":
         padded = extend(input, pads, padding_mode, padding_value)
         return seam.convolution(padded, weight, bias, window.stride, ((0, 0),) * len(pads), window.dilation, groups)
-    return seam.convolution(input, weight, bias, window.stride, pads, window.dilation, groups)
+    output = seam.convolution(input, weight, bias, window.stride, pads, window.dilation, groups)
+    if known:
+        written = (stride, padding, dilation, groups, spatial_dims)
+        compiled.remember(input, weight, bias, written, window.stride, pads, window.dilation)
+    return output
 
 
 def conv_transpose(

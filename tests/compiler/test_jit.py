@@ -1,5 +1,6 @@
 """From text to code that runs: caches in memory and on disk, many threads and processes, phases, denormals."""
 
+import ast
 import os
 import stat
 import subprocess
@@ -14,7 +15,7 @@ from small_kernels import SCALE, apply, call, get_scale, scale
 
 from striate.compiler import jit as jit_module
 from striate.compiler import parallel
-from striate.compiler.cache import DiskCache, folder
+from striate.compiler.cache import LOOKS_AFTER, DiskCache, folder
 from striate.compiler.emit import Kernel, Signature
 from striate.compiler.jit import Jit, assembly, compile_object, load
 from striate.compiler.target import NEON, host
@@ -98,7 +99,7 @@ sys.path.insert(0, {here!r})
 import numpy as np
 from small_kernels import apply, get_scale
 from striate.compiler import parallel
-from striate.compiler.cache import DiskCache, folder
+from striate.compiler.cache import LOOKS_AFTER, DiskCache, folder
 from striate.compiler.jit import Jit
 jit = Jit(DiskCache(folder()))
 source = np.arange(40, dtype=np.float32).reshape(8, 5)
@@ -157,11 +158,26 @@ def test_the_key_covers_the_source_code_of_the_compiler(tmp_path, monkeypatch):
     package = Path(jit_module.__file__).parent
     (tmp_path / "jit.py").write_bytes((package / "jit.py").read_bytes())
     (tmp_path / "kernel.py").write_text("tile = 7")
+    (tmp_path / "report.py").write_text("width = 7")
     monkeypatch.setattr(jit_module, "__file__", str(tmp_path / "jit.py"))
     before = jit_module.versions.__wrapped__()
     assert jit_module.versions.__wrapped__() == before
+    (tmp_path / "report.py").write_text("width = 8")
+    assert jit_module.versions.__wrapped__() == before
     (tmp_path / "kernel.py").write_text("tile = 8")
     assert jit_module.versions.__wrapped__() != before
+
+
+def test_no_kernel_depends_on_the_files_that_the_key_leaves_out():
+    package = Path(jit_module.__file__).parent
+    paths = {str(path.relative_to(package)): path for path in package.rglob("*.py")}
+    assert paths.keys() >= jit_module.WRITES_NO_CODE
+    left_out = {f"striate.compiler.{name.removesuffix('.py')}" for name in jit_module.WRITES_NO_CODE}
+    for name in paths.keys() - jit_module.WRITES_NO_CODE:
+        for node in ast.walk(ast.parse(paths[name].read_text())):
+            if isinstance(node, ast.ImportFrom):
+                names = {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+                assert not names & left_out, name
 
 
 @pytest.mark.parametrize(
@@ -203,7 +219,9 @@ def test_the_disk_cache_is_bounded_and_keeps_what_was_used_last(tmp_path):
         os.utime(tmp_path / f"k{number}.o", ns=(number, number))
     disk.read("k0")
     disk.write("k3", bytes(900))
-    assert {path.stem for path in disk.entries()} == {"k0", "k2", "k3"}
+    assert len(disk.entries()) == 4  # reading the folder is left to one write in sixteen
+    disk.write(f"{LOOKS_AFTER}4", bytes(900))
+    assert {path.stem for path in disk.entries()} == {"k0", "k3", f"{LOOKS_AFTER}4"}
     assert disk.size_bytes() <= 2900
     assert disk.clear() == 3
     assert disk.entries() == []
@@ -286,7 +304,7 @@ import os, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import numpy as np
 from small_kernels import apply, get_scale
-from striate.compiler.cache import DiskCache
+from striate.compiler.cache import LOOKS_AFTER, DiskCache
 from striate.compiler.jit import Jit
 jit = Jit(DiskCache(__import__("pathlib").Path({str(tmp_path)!r})))
 source = np.ones((3, 4), np.float32)

@@ -135,7 +135,8 @@ def test_the_inner_loop_has_no_spill(algorithm):
         sums = len(re.findall(r"vfmadd\w+ps", loop[0])) if loop else 0
         if loop and sums >= 8 and not re.search(r"vaddps|vsubps", loop[0]):
             assert "(%rsp" not in loop[0]
-            assert "(%rbp" not in loop[0]
+            # Of the frame of a function that has one; elsewhere this is a register like any other.
+            assert not re.search(r"-\d+\(%rbp", loop[0])
             sizes.append(sums)
     assert 26 in sizes
 

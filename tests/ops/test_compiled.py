@@ -71,7 +71,7 @@ def calls(draw):
     )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)  # tests/compiler/test_ten_thousand.py draws many more
 @given(calls())
 def test_convolution_and_gradients_are_those_of_float64(call):
     x, w, b, stride, pads, dilation, groups = call
@@ -85,7 +85,7 @@ def test_convolution_and_gradients_are_those_of_float64(call):
     )  # fmt: skip
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(calls(), st.data())
 def test_transposed_convolution_and_gradients_are_those_of_float64(call, data):
     x, w, _, stride, _, dilation, groups = call

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ class Axis:
         return self._before(k, first) + (self.taps + self.every - 1 - first) // self.every - 1 - turn
 
 
+@lru_cache(maxsize=256)
 def axes(spec: Spec) -> tuple[Axis, Axis, Axis]:
     """Depth, height and width."""
     backward = spec.pass_ == "grad_input"

@@ -349,15 +349,13 @@ class Gather(Algorithm):
                 for r in range(form.rows if unrolled else 0):
                     for t in range(height.size):
                         uses.setdefault(r * height.step + height.place(t), []).append((r, t))
-                with each(k, steps) as step:
+                with k.walk(steps, (source, step_apart), (weights, by_step)) as (values, factors):
                     self._products(
                         k,
                         form,
-                        lambda y, v: (source + row * y + k.index(step) * step_apart + v * apart).load(k.lanes),
+                        lambda y, v: (values + row * y + v * apart).load(k.lanes),
                         lambda t, c: (
-                            (weights + k.index(step) * by_step + (t * width.size * steps * by_step + c * lanes))
-                            .load(lanes)
-                            .broadcast(k.lanes)
+                            (factors + (t * width.size * steps * by_step + c * lanes)).load(lanes).broadcast(k.lanes)
                         ),
                         uses,
                         sums,

@@ -349,10 +349,10 @@ class Gather:
         sums = [[k.variable(value) for value in begun] for _ in range(tile.pixels)]
 
         def products(inputs: Pointer, weights: Pointer, count: Number) -> None:
-            with k.loop(count) as i:
-                lanes = [(weights + i * self.width + v * k.lanes).load(k.lanes) for v in range(tile.vectors)]
+            with k.walk(count, (inputs, 1), (weights, self.width)) as (source, row):
+                lanes = [(row + v * k.lanes).load(k.lanes) for v in range(tile.vectors)]
                 for p in range(tile.pixels):
-                    value = (inputs + i + p * step).load().broadcast(k.lanes)
+                    value = (source + p * step).load().broadcast(k.lanes)
                     for v in range(tile.vectors):
                         sums[p][v].set(k.fma(value, lanes[v], sums[p][v].get()))
 

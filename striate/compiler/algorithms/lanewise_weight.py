@@ -13,21 +13,18 @@ Loops::
 
     for task in (part, block of vectors):                                                             over threads
         for block of rows of the part, for vector:
-            for kd, for block of ROWS kernel rows, for block of TAPS taps of a row:
+            for kd, for block of ROWS kernel rows, for block of TAPS taps of a row:               `lanewise_sums`
                 ROWS x TAPS x s accumulators in registers
                 for row that meets one of the kernel rows, for tile of PIXELS outputs along it:
                     load PIXELS vectors of grad_output
-                    for kernel row, for input position that the tile meets: load once, one multiply-add for each
-                        (output, tap) pair that meets there
+                    for kernel row inside the input, for input position that the tile meets: load once, one
+                        multiply-add for each (output, tap) pair that meets there
     for task in vector:
         sum the parts, turn the lanes into the gradient's own order
 
 Why. The accumulators, not the operands, are what is worth keeping: they are touched once per multiply-add and leave the
 registers once per block. With PIXELS outputs held, an input is loaded once per kernel row and tile instead of once per
 tap. A 3 x 3 layer has all nine sums in registers, so that both operands pass by just once.
-
-Borders are those of `lanewise`: an input outside, or an output beyond the end of the row, is read from a vector of
-zeros.
 """
 
 from __future__ import annotations
@@ -39,42 +36,19 @@ from typing import TYPE_CHECKING
 from striate.compiler.algorithm import POINTERS, Algorithm, Launch, Strides
 from striate.compiler.algorithms.direct import three
 from striate.compiler.algorithms.lane_groups import LaneGroups
-from striate.compiler.algorithms.lanewise import axes, dense_taps, share, turn_rows
+from striate.compiler.algorithms.lanewise_rows import axes, dense_taps, memory_cycles, rows_inside, share, turn_rows
+from striate.compiler.algorithms.lanewise_sums import Block, Tile, add_products, tile
 from striate.compiler.emit import Kernel, Program, Signature
 from striate.compiler.moves import fill, transpose
 from striate.compiler.target import BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from striate.compiler.algorithms.tap_axis import TapAxis
     from striate.compiler.problem import ConvProblem, Spec
     from striate.compiler.target import Target
-    from striate.compiler.values import Index, Pointer, Variable, Vector
+    from striate.compiler.values import Index, Pointer
 
 PARTIAL_BYTES = 8 << 20
 """The most memory that partial sums take."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """Accumulators: ``rows`` kernel rows of ``taps`` taps and ``sources`` channels; ``pixels`` outputs at a time."""
-
-    pixels: int
-    rows: int
-    taps: int
-    sources: int
-
-
-def tile(spec: Spec, lanes: LaneGroups, target: Target) -> Tile:
-    """The tile of a layer: as many sums as there are registers beside the outputs."""
-    pixels = 7 if target.vector_registers >= 32 else 4
-    _, kh, kw = three(spec.kernel_size)
-    room = target.vector_registers - pixels - 5
-    taps = -(-kw // -(-kw // room))
-    sources = max(1, min(lanes.sources, room // taps))
-    rows = max(1, min(kh, room // (kw * lanes.sources))) if taps == kw else 1
-    return Tile(pixels, -(-kh // -(-kh // rows)), taps, sources)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,15 +121,10 @@ class LanewiseWeight(Algorithm):
         _, kh, kw = three(spec.kernel_size)
         taps = math.prod(spec.kernel_size)
         pixels = problem.batch * od * oh * -(-ow // form.pixels) * form.pixels
-        shuffles = 0.0 if lanes.results == lanes.sources == 1 else 1 / min(3, kw)
         passes = -(-kh // form.rows) * -(-kw // form.taps)
-        work = pixels * lanes.vectors * (taps * lanes.sources * (1.1 + shuffles) + passes)
-        moved = problem.batch * (
-            spec.in_channels * math.prod(problem.input_size) + spec.out_channels * math.prod(problem.output_size)
-        )
-        staged = moved * 0.6 * 16 / target.lanes(spec.dtype) if spec.layout == "contiguous" else 0.0
+        work = pixels * lanes.vectors * (taps * lanes.sources * rows_inside(problem) * 1.05 + passes)
         reduced = taps * lanes.sources * lanes.vectors * (2 * _blocks(problem, target, lanes)[0].parts + lanes.lanes)
-        return work + staged + moved * BYTES[spec.dtype] / 8 + reduced
+        return work + reduced + memory_cycles(problem, target)
 
     def build(self, spec: Spec, target: Target) -> Program:
         """See `Algorithm`."""
@@ -205,22 +174,6 @@ def _blocks(problem: ConvProblem, target: Target, lanes: LaneGroups) -> tuple[Bl
     return Blocks(row_blocks, chunks, vector_blocks, parts), inputs, outputs
 
 
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """A block of rows of one sample and depth. Positions count along a row from its beginning in the whole array."""
-
-    input: Callable[[Index, Index, Index], Pointer]
-    """Where position 0 of an input row lies: of the tap and position in depth, and the row."""
-    output: Callable[[Index], Pointer]
-    """Where position 0 of a row of grad_output lies."""
-    input_pitch: int
-    output_pitch: int
-    rows: tuple[Index, Index]
-    pixels: tuple[Index, Index]
-    inputs: tuple[Index, Index]
-    """The positions along an input row that the pixels meet; in scratch there are no others."""
-
-
 def _compute(k: Kernel, spec: Spec, lanes: LaneGroups, form: Tile) -> None:
     """One task per (part, vector)."""
     n = k.numbers
@@ -248,11 +201,15 @@ def _compute(k: Kernel, spec: Spec, lanes: LaneGroups, form: Tile) -> None:
                 if staged:
                     block = _stage(k, spec, lanes, source, gradient, group, od, rows, pixels)
                 else:
-                    block = _Block(
+                    span = width.span(k, pixels[0], pixels[1] - 1, n["pw"], n["iw"])
+                    shares = (
+                        vector * (span[1] - span[0]) * lanes.source_width - group * lanes.sources,
+                        vector * (pixels[1] - pixels[0]) * lanes.width - group * lanes.results,
+                    )
+                    block = Block(
                         lambda j, d, h: source + ((d * n["ih"] + h) * n["iw"]) * inputs + group * lanes.sources,
                         lambda h: gradient + ((od * n["oh"] + h) * n["ow"]) * outputs + group * lanes.results,
-                        inputs, outputs, rows, pixels,
-                        width.span(k, pixels[0], pixels[1] - 1, n["pw"], n["iw"]),
+                        inputs, outputs, rows, pixels, span, shares,
                     )  # fmt: skip
                 if spec.bias:
                     _add_bias(k, lanes, block, partial + (sums - k.lanes))
@@ -261,7 +218,7 @@ def _compute(k: Kernel, spec: Spec, lanes: LaneGroups, form: Tile) -> None:
                     with k.when((d >= 0) & (d < n["id"])):
                         for h_range in _cut(height.taps, form.rows):
                             for w_range in _cut(width.taps, form.taps):
-                                _sums(k, spec, lanes, form, block, (j, d), h_range, w_range, partial)
+                                add_products(k, spec, lanes, form, block, (j, d), h_range, w_range, partial)
 
 
 def _cut(count: int, step: int) -> list[tuple[int, int, int]]:
@@ -280,7 +237,7 @@ def _stage(
     od: Index,
     rows: tuple[Index, Index],
     pixels: tuple[Index, Index],
-) -> _Block:
+) -> Block:
     """Transpose what a block needs of one vector's channels into scratch."""
     n = k.numbers
     depth, height, width = axes(spec)
@@ -299,7 +256,7 @@ def _stage(
         turn_rows(k, plane, n["iw"], volume, to, lanes.source_width, tall, wide, inwards=True)
     came = gradient + group * lanes.results * out_volume + (od * n["oh"] + rows[0]) * n["ow"] + pixels[0]
     turn_rows(k, came, n["ow"], out_volume, outputs, lanes.width, rows[1] - rows[0], length, inwards=True)
-    return _Block(
+    return Block(
         lambda j, d, h: inputs + ((j * tall + h - top) * wide - left) * lanes.source_width,
         lambda h: outputs + ((h - rows[0]) * length - pixels[0]) * lanes.width,
         lanes.source_width,
@@ -307,10 +264,11 @@ def _stage(
         rows,
         pixels,
         (left, right),
+        shares=None,
     )
 
 
-def _add_bias(k: Kernel, lanes: LaneGroups, block: _Block, to: Pointer) -> None:
+def _add_bias(k: Kernel, lanes: LaneGroups, block: Block, to: Pointer) -> None:
     """Add grad_output over the block's pixels."""
     total = k.variable(to.load(k.lanes))
     with k.loop(block.rows[1], block.rows[0]) as h:
@@ -318,117 +276,6 @@ def _add_bias(k: Kernel, lanes: LaneGroups, block: _Block, to: Pointer) -> None:
         with k.loop(block.pixels[1], block.pixels[0]) as w:
             total.set(total.get() + lanes.load(k, row + w * block.output_pitch))
     to.store(total.get())
-
-
-def _sums(
-    k: Kernel,
-    spec: Spec,
-    lanes: LaneGroups,
-    form: Tile,
-    block: _Block,
-    deep: tuple[Index, Index],
-    h_range: tuple[int, int, int],
-    w_range: tuple[int, int, int],
-    partial: Pointer,
-) -> None:
-    """The sums of blocks of kernel rows and taps over a block of pixels."""
-    n = k.numbers
-    _, height, width = axes(spec)
-    (h_start, h_stop, h_step), (w_start, w_stop, w_step) = h_range, w_range
-    with k.loop(h_stop, h_start, h_step) as h_tap, k.loop(w_stop, w_start, w_step) as w_tap:
-        place = ((deep[0] * height.taps + h_tap) * width.taps + w_tap) * (lanes.sources * k.lanes)
-        # Outputs that meet the input in one of the kernel rows, and in one of the taps of a row.
-        first, end = _meet(k, height, h_tap, h_step, n["ph"], n["ih"], block.rows)
-        left, right = _meet(k, width, w_tap, w_step, n["pw"], n["iw"], block.pixels)
-        for source in range(0, lanes.sources, form.sources):
-            some = range(source, min(source + form.sources, lanes.sources))
-            keys = [(h, w, s) for h in range(h_step) for w in range(w_step) for s in some]
-            places = {
-                (h, w, s): partial + place + ((h * width.taps + w) * lanes.sources + s) * k.lanes for h, w, s in keys
-            }
-            # Few sums are kept several times, for consecutive outputs, or each would wait for the one before.
-            copies = max(1, min(form.pixels, 9 // len(keys)))
-            sums = {(*key, c): k.variable(k.constant(0.0, k.lanes)) for key in keys for c in range(copies)}
-            with k.loop(end, first) as h:
-                high = h * height.stride - n["ph"] + h_tap * height.dilation
-                bottom = high + (h_step - 1) * height.dilation
-                rows_inside = (high >= 0) & (bottom < n["ih"])
-                with k.loop(right, left, form.pixels) as w:
-                    at = w * width.stride - n["pw"] + w_tap * width.dilation
-                    last = at + ((form.pixels - 1) * width.stride + (w_step - 1) * width.dilation)
-                    low, beyond = block.inputs
-                    inner = rows_inside & (at >= low) & (last < beyond) & (w + form.pixels <= right)
-                    arguments = (k, spec, lanes, form, block, deep, (h, high), (w, at, right), (h_step, w_step), some)
-                    with k.when(inner):
-                        _tile(*arguments, sums, copies, edge=False)
-                    with k.unless(inner):
-                        _tile(*arguments, sums, copies, edge=True)
-            for key in keys:
-                total = sums[(*key, 0)].get()
-                for c in range(1, copies):
-                    total = total + sums[(*key, c)].get()
-                places[key].store(places[key].load(k.lanes) + total)
-
-
-def _meet(
-    k: Kernel, axis: TapAxis, tap: Index, taps: int, before: Index, size: Index, outputs: tuple[Index, Index]
-) -> tuple[Index, Index]:
-    """The outputs of a range that may meet the input in one of ``taps`` taps."""
-    reach = tap * axis.dilation - before
-    # Output o meets it where 0 <= o * stride + reach + (taps - 1) * dilation and o * stride + reach < size.
-    low = (0 - reach - (taps - 1) * axis.dilation + (axis.stride - 1)) // axis.stride
-    high = (size - reach + (axis.stride - 1)) // axis.stride
-    first = k.maximum(low, outputs[0])
-    return first, k.maximum(k.minimum(high, outputs[1]), first)
-
-
-def _tile(
-    k: Kernel,
-    spec: Spec,
-    lanes: LaneGroups,
-    form: Tile,
-    block: _Block,
-    deep: tuple[Index, Index],
-    row: tuple[Index, Index],
-    along: tuple[Index, Index, Index],
-    taps: tuple[int, int],
-    some: range,
-    sums: dict[tuple[int, int, int, int], Variable[Vector]],
-    copies: int,
-    edge: bool,
-) -> None:
-    """Add the products of a tile of outputs with the inputs they meet in a block of taps."""
-    n = k.numbers
-    _, height, width = axes(spec)
-    (h, high), (w, at, end) = row, along
-    zeros = k.zeros(2 * k.lanes)
-    meets: dict[int, list[tuple[int, int]]] = {}
-    for p in range(form.pixels):
-        for t in range(taps[1]):
-            meets.setdefault(p * width.stride + t * width.dilation, []).append((p, t))
-    outputs = []
-    start = block.output(h) + w * block.output_pitch
-    for p in range(form.pixels):
-        pixel: Pointer = start + p * block.output_pitch
-        outputs.append(lanes.load(k, k.either(w + p < end, pixel, zeros) if edge else pixel))
-    values = {key: variable.get() for key, variable in sums.items()}
-    for r in range(taps[0]):
-        source_row = high + r * height.dilation
-        begin = block.input(*deep, source_row) + at * block.input_pitch
-        row_inside = (source_row >= 0) & (source_row < n["ih"])
-        for position in sorted(meets):
-            pixel = begin + position * block.input_pitch
-            if edge:
-                there = row_inside & (at + position >= block.inputs[0]) & (at + position < block.inputs[1])
-                pixel = k.either(there, pixel, zeros)
-            loaded = lanes.load_sources(k, pixel)
-            for s in some:
-                shuffled = lanes.source(loaded, s)
-                for p, t in meets[position]:
-                    key = (r, t, s, p % copies)
-                    values[key] = k.fma(outputs[p], shuffled, values[key])
-    for key, variable in sums.items():
-        variable.set(values[key])
 
 
 def _reduce(k: Kernel, spec: Spec, lanes: LaneGroups) -> None:

@@ -246,8 +246,11 @@ class Outer(Algorithm):
                 pixel_row = gradient + r * n["result_w"] * by[1]
                 whole = count[1] // PIXELS * PIXELS
                 for pixels, first, last in ((PIXELS, k.index(0), whole), (1, whole, count[1])):
-                    with k.loop(last, first, step=pixels) as w:
-                        at, g = source + w * n["apart"], pixel_row + w * by[1]
+                    moving = (
+                        (source + first * n["apart"], n["apart"] * pixels),
+                        (pixel_row + first * by[1], k.index(by[1]) * pixels),
+                    )
+                    with k.walk((last - first) // pixels, *moving) as (at, g):
                         _products(k, spec, (pixels, taps, vectors), at, padded, g, by, tile)
             for t in range(taps):
                 for v in range(vectors):

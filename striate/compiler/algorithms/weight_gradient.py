@@ -288,11 +288,16 @@ def _tile(
     with k.loop(block.samples) as s, k.loop(d1, d0) as d, k.loop(h1, h0) as h:
         line = source + s * staged.sample + d * depth.step * staged.plane + h * height.step * staged.row
         before = ((s * depth.count + d) * height.count + h) * width.count
-        gradients = columns + before * wide
-        with k.loop(w1, w0) as w:
-            pixel, at = line + w * (width.step * tile.channels), gradients + w * wide
-            if ahead is not None:
-                (ahead[0] + (before + w) * ahead[1]).prefetch(level=2)
+        step = width.step * tile.channels
+        steps: list[tuple[Pointer, Number]] = [
+            (line + k.index(w0) * step, step),
+            (columns + (before + w0) * wide, wide),
+        ]
+        if ahead is not None:
+            steps.append((ahead[0] + (before + w0) * ahead[1], ahead[1]))
+        with k.walk(k.index(w1) - w0, *steps) as (pixel, at, *next_line):
+            for address in next_line:
+                address.prefetch(level=2)
             vectors = [(at + v * k.lanes).load(k.lanes) for v in range(tile.vectors)]
             for r, offset in enumerate(per_row):
                 value = (pixel + offset).load().broadcast(k.lanes)

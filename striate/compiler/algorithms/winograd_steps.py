@@ -284,10 +284,10 @@ def products(k: Kernel, s: Shape, u: Planes, v: Planes, m: Planes, ics: Number, 
                 values, to = tiles + start * s.v_pitch, results + start * s.width
                 places = [to + (p * s.width + lane * s.lanes) for p in range(form) for lane in range(s.vectors)]
                 sums = [k.variable(k.constant(0.0, s.lanes)) for _ in places]
-                with k.loop(ics) as ic:
-                    lanes = [(weights + ic * s.width + lane * s.lanes).load(s.lanes) for lane in range(s.vectors)]
+                with k.walk(ics, (weights, s.width), (values, 1)) as (row, column):
+                    lanes = [(row + lane * s.lanes).load(s.lanes) for lane in range(s.vectors)]
                     for p in range(form):
-                        value = (values + ic + p * s.v_pitch).load().broadcast(s.lanes)
+                        value = (column + p * s.v_pitch).load().broadcast(s.lanes)
                         for lane in range(s.vectors):
                             total = sums[p * s.vectors + lane]
                             total.set(k.fma(value, lanes[lane], total.get()))

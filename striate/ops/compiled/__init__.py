@@ -11,9 +11,11 @@ are not for, `route` what would compute a call and why.
     differentiable.py   with their derivatives
     operators.py        as operators of torch
     routes.py           what would be used, and why
+    repeated.py         calls that were made before
 """
 
 from striate.ops.compiled import operators
+from striate.ops.compiled.repeated import again, remember
 from striate.ops.compiled.routes import Route, conv, conv_transpose, obstacle, route
 
-__all__ = ["Route", "conv", "conv_transpose", "obstacle", "operators", "route"]
+__all__ = ["Route", "again", "conv", "conv_transpose", "obstacle", "operators", "remember", "route"]

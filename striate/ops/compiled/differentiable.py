@@ -14,7 +14,8 @@ a graph is traced or a mode looks on, they call the registered operators, which 
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
@@ -38,12 +39,12 @@ _NOTHING = nullcontext()
 _TYPES = frozenset({torch.Tensor, torch.nn.Parameter})
 # Bound once: every call asks them all, and a look-up in torch costs as much as the answer.
 _FLOAT, _STRIDED = torch.float32, torch.strided
-_is_compiling = torch.compiler.is_compiling
+_is_compiling = torch.compiler.is_dynamo_compiling
 _dispatch_modes = torch._C._len_torch_dispatch_stack  # noqa: SLF001
 _function_modes = torch._C._len_torch_function_stack  # noqa: SLF001
 _transforms = torch._C._are_functorch_transforms_active  # noqa: SLF001
 _script_tracing = torch._C._get_tracing_state  # noqa: SLF001
-_autocast = torch._C._is_any_autocast_enabled  # noqa: SLF001
+_no_autocast = partial(torch._C._dispatch_tls_is_dispatch_key_excluded, torch._C.DispatchKey.AutocastCPU)  # noqa: SLF001
 _profiler = torch._C._autograd._profiler_enabled  # noqa: SLF001
 
 
@@ -78,22 +79,42 @@ def plain(tensor: Tensor) -> bool:
         and tensor.is_cpu
         and tensor.layout is _STRIDED
         and not tensor.is_neg()
-        and not tensor._is_zerotensor()  # noqa: SLF001
     )
 
 
 def at_once(first: Tensor, second: Tensor, bias: Tensor | None = None) -> bool:
     """Whether these tensors are plain, and nothing but autograd listens to what is computed."""
+    # Every call comes here, so `plain` is written out.
     return not (
         _is_compiling()
         or _dispatch_modes()
         or _function_modes()
-        or _autocast()
+        or not _no_autocast()
         or _profiler()
         or _transforms()
         or forward_ad._current_level >= 0  # noqa: SLF001
         or _script_tracing() is not None
-    ) and (plain(first) and plain(second) and (bias is None or plain(bias)))
+        or type(first) not in _TYPES
+        or type(second) not in _TYPES
+        or first.dtype is not _FLOAT
+        or second.dtype is not _FLOAT
+        or not first.is_cpu
+        or not second.is_cpu
+        or first.layout is not _STRIDED
+        or second.layout is not _STRIDED
+        or first.is_neg()
+        or second.is_neg()
+        or (
+            bias is not None
+            and (
+                type(bias) not in _TYPES
+                or bias.dtype is not _FLOAT
+                or not bias.is_cpu
+                or bias.layout is not _STRIDED
+                or bias.is_neg()
+            )
+        )
+    )
 
 
 def conv(input: Tensor, weight: Tensor, bias: Tensor | None, arguments: Arguments) -> Tensor:
@@ -108,7 +129,7 @@ def conv_at_once(input: Tensor, weight: Tensor, bias: Tensor | None, arguments: 
     if torch.is_grad_enabled() and (
         input.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
     ):
-        return _conv(passes.forward, input, weight, bias, arguments)  # type: ignore[no-any-return,no-untyped-call]
+        return apply_conv(Way(passes.forward, arguments), input, weight, bias)  # type: ignore[no-any-return,no-untyped-call]
     return passes.forward(input, weight, bias, arguments)
 
 
@@ -128,7 +149,7 @@ def grad_input_at_once(
     if torch.is_grad_enabled() and (
         grad_output.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
     ):
-        return _grad_input(passes.grad_input, grad_output, weight, bias, input_size, arguments)  # type: ignore[no-any-return,no-untyped-call]
+        return _grad_input(Way(passes.grad_input, arguments), grad_output, weight, bias, input_size)  # type: ignore[no-any-return,no-untyped-call]
     return passes.grad_input(grad_output, weight, bias, input_size, arguments)
 
 
@@ -142,7 +163,7 @@ def grad_weight(
         )
     if torch.is_grad_enabled() and (grad_output.requires_grad or input.requires_grad):
         return GradWeight.apply(  # type: ignore[no-any-return,no-untyped-call]
-            passes.grad_weight, grad_output, input, bias, kernel_size, strides, arguments
+            Way(passes.grad_weight, arguments), grad_output, input, bias, kernel_size, strides
         )
     return passes.grad_weight(grad_output, input, bias, kernel_size, strides, arguments)
 
@@ -153,17 +174,23 @@ def flat(arguments: Arguments) -> tuple[Sequence[int], Sequence[int], Sequence[i
     return stride, [amount for pair in pads for amount in pair], dilation, groups, strict, channels_last
 
 
+class Way(NamedTuple):
+    """What computes an operator, a pass or the operator below autograd, and the last argument it is given."""
+
+    compute: Callable[..., Any]
+    arguments: Arguments
+
+
 class Conv(Function):
-    """`conv` and its derivatives. The first argument computes it: a pass, or the operator below autograd."""
+    """`conv` and its derivatives."""
 
     @staticmethod
     def forward(
         ctx: Any,
-        compute: Callable[..., Tensor],
+        way: Way,
         input: Tensor,
         weight: Tensor,
         bias: Tensor | None,
-        arguments: Arguments,
     ) -> Tensor:
         """Compute, and keep what the wanted gradients need."""
         if ctx.needs_input_grad[2]:
@@ -171,8 +198,8 @@ class Conv(Function):
         else:
             ctx.save_for_backward(None, weight)
             ctx.lie = (input.shape, input.stride())
-        ctx.arguments = arguments
-        return compute(input, weight, bias, arguments)
+        compute, ctx.arguments = way
+        return compute(input, weight, bias, ctx.arguments)  # type: ignore[no-any-return]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
@@ -186,12 +213,12 @@ class Conv(Function):
             if needs_input:
                 to_input = grad_input(grad, weight, None, shape[2:], arguments)
             if needs_weight:
-                lie = like(weight.shape, weight.stride())
+                lie = weight.stride() if weight.is_contiguous() else like(weight.shape, weight.stride())
                 to_weight, sums = grad_weight(grad, source, needs_bias, weight.shape[2:], lie, arguments)
                 to_bias = sums if needs_bias else None
             elif needs_bias:
                 to_bias = channel_sums(grad)
-        return None, to_input, to_weight, to_bias, None
+        return None, to_input, to_weight, to_bias
 
 
 class GradInput(Function):
@@ -200,12 +227,11 @@ class GradInput(Function):
     @staticmethod
     def forward(
         ctx: Any,
-        compute: Callable[..., Tensor],
+        way: Way,
         grad_output: Tensor,
         weight: Tensor,
         bias: Tensor | None,
         input_size: Size,
-        arguments: Arguments,
     ) -> Tensor:
         """Compute, and keep what the wanted gradients need."""
         if ctx.needs_input_grad[2]:
@@ -213,8 +239,8 @@ class GradInput(Function):
         else:
             ctx.save_for_backward(None, weight)
             ctx.lie = (grad_output.shape, grad_output.stride())
-        ctx.arguments = arguments
-        return compute(grad_output, weight, bias, input_size, arguments)
+        compute, ctx.arguments = way
+        return compute(grad_output, weight, bias, input_size, ctx.arguments)  # type: ignore[no-any-return]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
@@ -228,9 +254,9 @@ class GradInput(Function):
             if needs_output:
                 to_output = conv(grad, weight, None, arguments)
             if needs_weight:
-                lie = like(weight.shape, weight.stride())
+                lie = weight.stride() if weight.is_contiguous() else like(weight.shape, weight.stride())
                 to_weight, _ = grad_weight(grad_output, grad, False, weight.shape[2:], lie, arguments)
-        return None, to_output, to_weight, channel_sums(grad) if needs_bias else None, None, None
+        return None, to_output, to_weight, channel_sums(grad) if needs_bias else None, None
 
 
 class GradWeight(Function):
@@ -239,22 +265,21 @@ class GradWeight(Function):
     @staticmethod
     def forward(
         ctx: Any,
-        compute: Callable[..., tuple[Tensor, Tensor]],
+        way: Way,
         grad_output: Tensor,
         input: Tensor,
         bias: bool,
         kernel_size: Size,
         strides: Size,
-        arguments: Arguments,
     ) -> tuple[Tensor, Tensor]:
         """Compute, and keep what the wanted gradients need."""
         _, needs_output, needs_input, *_ = ctx.needs_input_grad
         ctx.save_for_backward(grad_output if needs_input else None, input if needs_output else None)
         ctx.sizes = (grad_output.shape, input.shape)
         ctx.bias = bias
-        ctx.arguments = arguments
         ctx.set_materialize_grads(False)
-        return compute(grad_output, input, bias, kernel_size, strides, arguments)
+        compute, ctx.arguments = way
+        return compute(grad_output, input, bias, kernel_size, strides, ctx.arguments)  # type: ignore[no-any-return]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor | None, grad_sums: Tensor | None) -> Any:
@@ -271,16 +296,18 @@ class GradWeight(Function):
                 to_output = sums.view(-1, *[1] * (len(shape) - 2)).expand(shape)
             if needs_input and grad is not None:
                 to_input = grad_input(grad_output, grad, None, input_shape[2:], ctx.arguments)
-        return None, to_output, to_input, None, None, None, None
+        return None, to_output, to_input, None, None, None
 
 
 # Without what `Function.apply` adds for torch.func, which `at_once` has ruled out: a third of the cost of a call.
-_conv = super(Function, Conv).apply
+apply_conv = super(Function, Conv).apply
 _grad_input = super(Function, GradInput).apply
 
 
 def settled(arguments: Arguments, shape: Size, strides: Size, weight: Tensor) -> Arguments:
     """The arguments with the layout of the forward call, so that gradients lie as their tensors do."""
+    if arguments.channels_last is not None:
+        return arguments
     return arguments._replace(channels_last=layout_of(arguments, shape, strides, weight.shape, weight.stride()))
 
 
@@ -291,4 +318,4 @@ def channel_sums(tensor: Tensor) -> Tensor:
 
 def uncast() -> AbstractContextManager[object]:
     """Gradients are computed in the dtype of their forward call, whether or not autocast is on around them."""
-    return torch.autocast("cpu", enabled=False) if _autocast() else _NOTHING
+    return _NOTHING if _no_autocast() else torch.autocast("cpu", enabled=False)

@@ -13,7 +13,7 @@ import torch
 
 from striate.ops import native
 from striate.ops.compiled import passes
-from striate.ops.compiled.differentiable import Conv, GradInput, GradWeight, flat, plain, transformed
+from striate.ops.compiled.differentiable import Conv, GradInput, GradWeight, Way, flat, plain, transformed
 from striate.ops.compiled.layouts import dense_strides
 from striate.ops.compiled.plans import Arguments, layout_of
 
@@ -154,7 +154,7 @@ def _register(
         operands, arguments = given[:-_WINDOW_LENGTH], _gather(*given[-_WINDOW_LENGTH:])
         tensors = [value for value in operands if isinstance(value, torch.Tensor)]
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-            return derived.apply(below, *operands, arguments)
+            return derived.apply(Way(below, arguments), *operands)
         return below(*operands, arguments)
 
     def mapped(info: Any, in_dims: tuple[Any, ...], *given: Any) -> Any:

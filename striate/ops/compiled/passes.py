@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from striate.ops import native
 from striate.ops.compiled.layouts import densified
-from striate.ops.compiled.plans import Compiled, Memory, Operand, choose, threads
+from striate.ops.compiled.plans import Choice, Compiled, Memory, Operand, choose, threads
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from striate.geometry import Size
     from striate.ops.compiled.plans import Arguments
 
-FORWARD, GRAD_INPUT, GRAD_WEIGHT = Memory(), Memory(), Memory()
+FORWARD: Memory[Choice] = Memory()
+GRAD_INPUT: Memory[Choice] = Memory()
+GRAD_WEIGHT: Memory[Choice] = Memory()
 
 
 def output_shape(input: Tensor, weight: Tensor, arguments: Arguments) -> Size:
@@ -42,7 +44,7 @@ def forward(input: Tensor, weight: Tensor, bias: Tensor | None, arguments: Argum
         )
         FORWARD.put(key, choice)
     if isinstance(choice, Compiled):
-        return choice.run(input, weight, None if bias is None else bias.contiguous())
+        return choice.run(input, weight, bias)
     return native_forward(choice.channels_last, input, weight, bias, arguments)
 
 
@@ -70,7 +72,7 @@ def grad_input(
         )
         GRAD_INPUT.put(key, choice)
     if isinstance(choice, Compiled):
-        return choice.run(grad_output, weight, None if bias is None else bias.contiguous())
+        return choice.run(grad_output, weight, bias)
     return native_grad_input(choice.channels_last, grad_output, weight, bias, input_size, arguments)
 
 

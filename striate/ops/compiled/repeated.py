@@ -1,0 +1,61 @@
+"""Calls that were made before, by what their caller wrote: nothing is checked, normalised or chosen again.
+
+A layer is called with the same shapes again and again, and for a small one the way to its kernel costs as much as the
+kernel. Known calls take a short one: is everything plain, which call is it, run.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+import torch
+
+from striate.ops.compiled import passes
+from striate.ops.compiled.differentiable import Way, apply_conv, at_once
+from striate.ops.compiled.plans import Arguments, Compiled, Memory, threads
+from striate.ops.settings import chosen
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from striate.geometry import Axes, Padding, Pads, Size
+
+    Written: TypeAlias = tuple[Axes, Padding, Axes, int, int | None]
+    """Stride, padding, dilation, groups and rank, as the caller gave them: plain integers, words, tuples of them."""
+
+_CALLS: Memory[Way] = Memory()
+_grad_enabled = torch.is_grad_enabled
+
+
+def again(input: Tensor, weight: Tensor, bias: Tensor | None, written: Written) -> Tensor | None:
+    """The convolution, if this call is known and nothing but autograd listens; else None."""
+    if not at_once(input, weight, bias) or not chosen.compiled:
+        return None
+    width = None if bias is None else bias.shape
+    try:
+        known = _CALLS.get(
+            (input.shape, input.stride(), weight.shape, weight.stride(), width, written, chosen.strict, threads())
+        )
+    except TypeError:  # a list, say, which the caller's checks may take
+        return None
+    if known is None:
+        return None
+    if _grad_enabled() and (input.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)):
+        return apply_conv(known, input, weight, bias)  # type: ignore[no-any-return,no-untyped-call]
+    return known.compute(input, weight, bias)  # type: ignore[no-any-return]
+
+
+def remember(
+    input: Tensor, weight: Tensor, bias: Tensor | None, written: Written, stride: Size, pads: Pads, dilation: Size
+) -> None:
+    """Let `again` know a call that has just been made, if a kernel computed it."""
+    if not at_once(input, weight, bias) or not chosen.compiled:
+        return
+    width, count = None if bias is None else bias.shape, threads()
+    arguments = Arguments(stride, pads, dilation, written[3], chosen.strict)
+    operands = (input.shape, input.stride(), weight.shape, weight.stride(), width)
+    choice = passes.FORWARD.get((*operands, arguments, count))
+    if isinstance(choice, Compiled):
+        # Its gradients, too, need not ask again how things lie.
+        settled = arguments._replace(channels_last=choice.channels_last)
+        _CALLS.put((*operands, written, chosen.strict, count), Way(choice.run, settled))
