@@ -18,6 +18,21 @@ def readable_bytes(count: int) -> str:
     return f"{count} B" if power == 0 else f"{count / 1024**power:.1f} {'KMGTP'[power - 1]}iB"
 
 
+def readable_count(count: int) -> str:
+    """A number of things to three digits, in thousands, millions and so on.
+
+    >>> [readable_count(count) for count in (640, 9_408, 25_557_032, 4_089_184_256)]
+    ['640', '9.41 K', '25.6 M', '4.09 G']
+    """
+    if count < 1000:
+        return str(count)
+    power = min((len(str(count)) - 1) // 3, 5)
+    power += round(count / 1000**power) == 1000 and power < 5  # 999,999 is 1.00 M
+    value = count / 1000**power
+    digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
+    return f"{value:.{digits}f} {'KMGTP'[power - 1]}"
+
+
 def readable_size(size: Iterable[object]) -> str:
     """A size per axis, joined by x.
 

@@ -19,7 +19,7 @@ from striate.errors import InputError, ModelError
 from striate.units import readable_bytes, readable_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor, nn
 
@@ -46,7 +46,11 @@ def bench_command(
         typer.Argument(help="A run's folder, the name of a network, or PACKAGE.MODULE:FUNCTION that makes a model."),
     ],
     input: Annotated[
-        str | None, typer.Option(help="Shape of a batch, such as 8x3x224x224 (default: 8 inputs of the usual size).")
+        str | None,
+        typer.Option(
+            help="Shape of a batch, such as 8x3x224x224 (default: 8 inputs of the usual size). "
+            "Of tokens, such as words, the number of different ones stands second: 8x256x1024."
+        ),
     ] = None,
     train: Annotated[bool, typer.Option("--train", help="Time training steps instead of inference.")] = False,
     compiled: Annotated[
@@ -69,9 +73,9 @@ def bench_command(
     sides = only or [side for side in SIDES if side != "torch.compile" or compiled]
     if unknown := [side for side in sides if side not in SIDES]:
         raise InputError(f"sides of {', '.join(SIDES)}", f"--only {unknown[0]}", "Leave it out to time the usual ones.")
-    made, shape = _open(model, parse_shape(input) if input is not None else None)
+    made, shape, draw = _open(model, parse_shape(input) if input is not None else None)
     with _threads(threads):
-        batch = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        batch = draw(shape, generator=torch.Generator().manual_seed(0))
         alone = memory is False and len(sides) == 1  # the process that memory is measured in does no more than it must
         _try(made, batch, model)
         found = compare(made, batch, train=train, sides=sides, rounds=repeats, measure_layers=not alone)
@@ -101,28 +105,26 @@ def _try(model: nn.Module, batch: Tensor, name: str) -> None:
         ) from error
 
 
-def _open(name: str, shape: tuple[int, ...] | None) -> tuple[nn.Module, tuple[int, ...]]:
-    """The model, with weights, and the shape of a batch."""
+def _open(name: str, shape: tuple[int, ...] | None) -> tuple[nn.Module, tuple[int, ...], Callable[..., Tensor]]:
+    """The model, with weights, the shape of a batch, and what draws a batch of a shape."""
+    import torch
+
     if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", name):
         if shape is None:
             raise InputError("--input with the shape of a batch", "nothing", "Give it, such as --input 8x3x224x224.")
-        return _imported(name), shape
+        return _imported(name), shape, torch.randn
     from striate.cli.target import open_target
     from striate.models import create_model
 
     target = open_target(name, shape[1:] if shape is not None else None, None)
     shape = shape or (8, *target.item_shape)
     if target.run is not None:
-        return target.model, shape
+        return target.model, shape, target.entry.example
     _, channels, *size = shape
-    options: dict[str, Any] = {"input_size": tuple(size)} if "input_size" in _options(name) else {}
-    return create_model(name, spatial_dims=len(size), in_channels=channels, **options), shape
-
-
-def _options(name: str) -> dict[str, object]:
-    from striate.models import model_entry
-
-    return model_entry(name).options
+    entry = target.entry
+    options: dict[str, Any] = {"input_size": tuple(size)} if "input_size" in entry.options else {}
+    made = create_model(name, spatial_dims=len(size), in_channels=channels, num_classes=entry.num_classes, **options)
+    return made, shape, entry.example
 
 
 def _imported(name: str) -> nn.Module:

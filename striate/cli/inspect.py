@@ -23,10 +23,13 @@ def inspect_command(
     model: Annotated[str, typer.Argument(help="A run's folder, or the name of a network (see `striate models`).")],
     input: Annotated[
         str | None,
-        typer.Option(help="One input's shape, channels first, such as 1x28x28; its rank decides the network's."),
+        typer.Option(
+            help="One input's shape, channels first, such as 1x28x28; its rank decides the network's. "
+            "Of tokens, such as words, the number of different ones stands first: 256x1024."
+        ),
     ] = None,
     classes: Annotated[
-        int | None, typer.Option(help="Number of classes, for a network that is not a run (default: 10).")
+        int | None, typer.Option(help="Number of classes, for a network that is not a run (default: as published).")
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Number of inputs; macs and memory count all of them.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
@@ -35,7 +38,7 @@ def inspect_command(
     from striate.insight import summary
 
     target = open_target(model, parse_shape(input) if input is not None else None, classes)
-    result = summary(target.model, (batch, *target.item_shape))
+    result = summary(target.model, target.blank(batch))
     if as_json:
         print_json(result.to_dict())
         return

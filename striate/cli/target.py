@@ -9,24 +9,38 @@ from typing import TYPE_CHECKING
 from striate.errors import CheckpointError, InputError, ModelError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
+    from striate.models import ModelEntry
     from striate.train import Run
 
 
 @dataclass(frozen=True)
 class Target:
-    """A network, the shape of one of its inputs (C, *spatial), and the run it comes from, if any."""
+    """A network, its entry, the shape of one of its inputs (C, *spatial), and the run it comes from, if any.
+
+    For a network that takes tokens, C is the number of different tokens.
+    """
 
     model: nn.Module
+    entry: ModelEntry
     item_shape: tuple[int, ...]
     run: Run | None
+
+    def blank(self, count: int) -> Tensor | tuple[int, ...]:
+        """The shape of so many inputs, or tokens of zero, which take no memory: something for `insight.summary`."""
+        if self.entry.input_kind != "tokens":
+            return (count, *self.item_shape)
+        import torch
+
+        return torch.zeros(1, dtype=torch.long).expand(count, *self.item_shape[1:])
 
 
 def open_target(name: str, item_shape: tuple[int, ...] | None, num_classes: int | None) -> Target:
     """Open a run's best weights, or describe a network on the meta device, for inputs of ``item_shape``.
 
-    Without ``num_classes`` a network has ten. Raises `InputError`, `ModelError` or `CheckpointError`.
+    Without ``item_shape`` or ``num_classes`` a network is in its usual form. Raises `InputError`, `ModelError` or
+    `CheckpointError`.
     """
     if not name:
         raise CheckpointError("a run's folder or a model's name", "an empty text", "See `striate models`.")
@@ -34,10 +48,11 @@ def open_target(name: str, item_shape: tuple[int, ...] | None, num_classes: int 
     if folder.is_dir():
         if num_classes is not None:
             raise InputError("--classes with the name of a network", f"the run {name}", "A run has its own classes.")
+        from striate.models import model_entry
         from striate.train import Run
 
         run = Run.open(folder)
-        return Target(run.model(), item_shape or run.item_shape, run)
+        return Target(run.model(), model_entry(run.network.name), item_shape or run.item_shape, run)
     if folder.exists() or "/" in name:
         raise CheckpointError(
             "a run's folder or a model's name", name, "Train one with `striate train ... --out FOLDER`."
@@ -48,8 +63,7 @@ def open_target(name: str, item_shape: tuple[int, ...] | None, num_classes: int 
 
     entry = model_entry(name)
     if item_shape is None:
-        rank = 2 if 2 in entry.spatial_dims else entry.spatial_dims[0]
-        item_shape = (1, *(entry.input_size,) * rank)
+        item_shape = (entry.in_channels, *entry.usual_size())
     if len(item_shape) < 2:
         raise ModelError(
             "an input shape of channels and sizes, such as 1x28x28",
@@ -58,7 +72,7 @@ def open_target(name: str, item_shape: tuple[int, ...] | None, num_classes: int 
         )
     channels, *size = item_shape
     options = {"input_size": tuple(size)} if "input_size" in entry.options else {}
-    classes = 10 if num_classes is None else num_classes
+    classes = entry.num_classes if num_classes is None else num_classes
     with torch.device("meta"):  # its layers are wanted, not its weights, however many
         model = create_model(name, spatial_dims=len(size), in_channels=channels, num_classes=classes, **options)
-    return Target(model.eval(), item_shape, None)
+    return Target(model.eval(), entry, item_shape, None)

@@ -37,6 +37,9 @@ class LeNet(Chain):
     torch.Size([2, 10])
     """
 
+    stages = ("pool1", "pool2")
+    head = "fc3"
+
     def __init__(
         self,
         field: Size,

@@ -143,6 +143,11 @@ class DistanceToCodes(nn.Module):
         self.register_buffer("codes", codes)
         self.scale = scale
 
+    @property
+    def in_features(self) -> int:
+        """The length of the codes."""
+        return self.codes.shape[1]
+
     def forward(self, input: Tensor) -> Tensor:
         """Compare every sample with every code."""
         return (input.unsqueeze(1) - self.codes).square().sum(-1) * -self.scale
@@ -169,6 +174,9 @@ class LeNet5(Chain):
     >>> LeNet5((32, 32), 1, 10)(torch.zeros(2, 1, 28, 28)).shape
     torch.Size([2, 10])
     """
+
+    stages = ("s2", "s4", "c5")
+    head = "output"
 
     def __init__(self, field: Size, in_channels: int, num_classes: int, scale: float = 1.0) -> None:
         rank = len(field)

@@ -8,27 +8,36 @@ all that is registered.
 
 from __future__ import annotations
 
+import difflib
 import functools
 import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from striate.errors import ModelError, did_you_mean
+from striate.geometry import per_axis
+from striate.units import readable_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch import nn
+    from torch import Generator, Tensor, nn
+
+    from striate.geometry import Axes, Size
 
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
     """What the register knows of a network.
 
-    ``spatial_dims`` are the ranks it exists in. ``input_size`` is the usual size per axis, and ``min_input_size`` the
-    smallest size per axis that it can be built for and called with. ``parameters`` and ``macs`` (of one input) are
-    those of the usual form: in 2-D, or else the lowest rank, with ``in_channels``, ``num_classes`` and ``input_size``.
-    ``accuracy`` is what the paper, or the implementation whose form is built, reports, in words.
+    ``spatial_dims`` are the ranks it exists in. ``input_size`` is the usual size, and ``min_input_size`` the smallest
+    that it can be built for and called with: one size for all axes, or one per axis of a network of one rank, such as
+    the frames, rows and columns of a clip; `usual_size` and `smallest_size` give them per axis. ``parameters`` and
+    ``macs`` (of one input) are those of the usual form: in 2-D, or else the lowest rank, with ``in_channels``,
+    ``num_classes`` and ``input_size``.
+    ``input_kind`` is "values", (N, in_channels, *spatial), or "tokens", integers (N, length) below ``in_channels``.
+    ``accuracy`` is what the paper, or the implementation whose form is built, reports, in words. ``learns_by`` is
+    "gradients", or names the learning procedure of its own of a network that gradients do not train, and its method.
     """
 
     name: str
@@ -37,19 +46,55 @@ class ModelEntry:
     year: int
     task: str
     spatial_dims: tuple[int, ...]
-    input_size: int
-    min_input_size: int
+    input_size: Axes
+    min_input_size: Axes
     builder: Callable[..., nn.Module]
     in_channels: int = 1
     num_classes: int = 10
     parameters: int | None = None
     macs: int | None = None
     accuracy: str = ""
+    input_kind: str = "values"
+    learns_by: str = "gradients"
 
     @property
     def usual_rank(self) -> int:
         """The rank of the usual form."""
         return 2 if 2 in self.spatial_dims else self.spatial_dims[0]
+
+    def usual_size(self, spatial_dims: int | None = None) -> Size:
+        """The usual size per axis, in a rank or else the usual one. Raises `GeometryError`.
+
+        >>> model_entry("r3d_18").usual_size(), model_entry("resnet18").usual_size(3)
+        ((16, 112, 112), (224, 224, 224))
+        """
+        return per_axis("input_size", self.input_size, spatial_dims or self.usual_rank)
+
+    def smallest_size(self, spatial_dims: int | None = None) -> Size:
+        """The smallest size per axis, in a rank or else the usual one. Raises `GeometryError`.
+
+        >>> model_entry("two_conv").smallest_size()
+        (4, 4)
+        """
+        return per_axis("min_input_size", self.min_input_size, spatial_dims or self.usual_rank)
+
+    def example(self, shape: Size, *, generator: Generator | None = None) -> Tensor:
+        """A random batch of ``shape``, (N, C, *spatial): normal values, or (N, length) tokens below C.
+
+        >>> model_entry("wavenet").example((2, 256, 1024)).shape
+        torch.Size([2, 1024])
+        """
+        import torch
+
+        if self.input_kind == "tokens":
+            count, tokens, *size = shape
+            return torch.randint(tokens, (count, *size), generator=generator)
+        return torch.randn(shape, generator=generator)
+
+    def usual_form(self) -> nn.Module:
+        """Build the network as published, with the channels, classes and size that its parameters are counted for."""
+        options = {"input_size": self.usual_size()} if "input_size" in self.options else {}
+        return self.builder(self.usual_rank, self.in_channels, self.num_classes, **options)
 
     @property
     def options(self) -> dict[str, object]:
@@ -63,17 +108,30 @@ class ModelEntry:
         }
 
     @property
+    def family(self) -> Callable[..., nn.Module]:
+        """The function that builds this network and the other sizes of its family."""
+        return self.builder.func if isinstance(self.builder, functools.partial) else self.builder
+
+    @property
+    def docstring(self) -> str:
+        """What the builder says of itself, for all sizes of the family."""
+        return inspect.getdoc(self.family) or self.summary
+
+    @property
     def description(self) -> str:
         """The builder's docstring, then what is counted and published of this very network."""
-        builder = self.builder.func if isinstance(self.builder, functools.partial) else self.builder
         facts = [f"{self.paper}, {self.year}." if self.paper else ""]
         if self.parameters is not None and self.macs is not None:
             facts.append(f"{self.parameters:,} parameters and {self.macs:,} macs for one {self._usual_input()}.")
         facts.append(self.accuracy)
-        return f"{inspect.getdoc(builder) or self.summary}\n\n{' '.join(filter(None, facts))}".strip()
+        if self.learns_by != "gradients":
+            facts.append(f"Learns by {self.learns_by}.")
+        return f"{self.docstring}\n\n{' '.join(filter(None, facts))}".strip()
 
     def _usual_input(self) -> str:
-        size = "x".join([str(self.input_size)] * self.usual_rank)
+        size = readable_size(self.usual_size())
+        if self.input_kind == "tokens":
+            return f"sequence of {size} tokens out of {self.in_channels:,}, {self.num_classes} classes"
         return f"{size} input of {self.in_channels} channel{'s' * (self.in_channels > 1)}, {self.num_classes} classes"
 
 
@@ -85,8 +143,8 @@ def register(
     summary: str,
     paper: str,
     year: int,
-    input_size: int,
-    min_input_size: int,
+    input_size: Axes,
+    min_input_size: Axes,
     spatial_dims: tuple[int, ...] = (1, 2, 3),
     task: str = "classification",
     name: str | None = None,
@@ -95,10 +153,13 @@ def register(
     parameters: int | None = None,
     macs: int | None = None,
     accuracy: str = "",
+    input_kind: str = "values",
+    learns_by: str = "gradients",
 ) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
     """Register the builder below as a network under ``name``, or the builder's own name.
 
-    The other arguments are described at `ModelEntry`. Raises `ModelError` if the name is taken.
+    The other arguments are described at `ModelEntry`. Raises `ModelError` if the name is taken, and `GeometryError` for
+    sizes that are not one positive integer, or one per axis in every rank of the network.
 
     >>> import torch
     >>> @register(summary="One dense layer", paper="", year=1958, input_size=8, min_input_size=1, spatial_dims=(1,))
@@ -118,7 +179,7 @@ def register(
             raise ModelError(
                 "a name that no other model has", f"a second model named {chosen!r}", "Rename the builder function."
             )
-        _ENTRIES[chosen] = ModelEntry(
+        entry = ModelEntry(
             chosen,
             summary,
             paper,
@@ -133,7 +194,13 @@ def register(
             parameters,
             macs,
             accuracy,
+            input_kind,
+            learns_by,
         )
+        for rank in spatial_dims:
+            entry.usual_size(rank)
+            entry.smallest_size(rank)
+        _ENTRIES[chosen] = entry
         return builder
 
     return enter
@@ -147,8 +214,8 @@ def unregister(name: str) -> None:
 def list_models(*, task: str | None = None, spatial_dims: int | None = None) -> list[str]:
     """The names of the registered networks, sorted; with arguments only those for a task or in a rank.
 
-    >>> list_models(spatial_dims=3)
-    ['lenet', 'lenet_drawn', 'two_conv']
+    >>> list_models(task="next-sample prediction", spatial_dims=1)
+    ['wavenet']
     """
     return sorted(
         entry.name
@@ -164,8 +231,18 @@ def model_entry(name: str) -> ModelEntry:
     1998
     """
     if not isinstance(name, str) or name not in _ENTRIES:
-        raise ModelError("the name of a model", repr(name), did_you_mean(str(name), _ENTRIES))
+        raise ModelError("the name of a model", repr(name), _nearest(str(name)))
     return _ENTRIES[name]
+
+
+def _nearest(name: str) -> str:
+    """Which names may be meant: those that begin so, such as the sizes of a family, or else are spelled alike."""
+    wanted = name.strip().lower()
+    near = sorted(known for known in _ENTRIES if wanted and known.startswith(wanted))[:4]
+    near = near or difflib.get_close_matches(wanted, sorted(_ENTRIES), n=2)
+    if near:
+        return f"Did you mean {' or '.join(map(repr, near))}?"
+    return "`striate models` and list_models() list them."
 
 
 def create_model(
@@ -173,9 +250,10 @@ def create_model(
 ) -> nn.Module:
     """Build a registered network with fresh weights.
 
-    It maps (N, in_channels, *spatial) to logits (N, num_classes). ``options`` are the network's own, such as
-    ``input_size``; `ModelEntry.options` lists them. Raises `ModelError` for an unknown name, a rank in which the
-    network does not exist, counts below 1, and options it does not take.
+    It maps (N, in_channels, *spatial), or integers (N, length) where its entry's ``input_kind`` is "tokens", to logits
+    (N, num_classes). ``options`` are the network's own, such as ``input_size``; `ModelEntry.options` lists them. Raises
+    `ModelError` for an unknown name, a rank in which the network does not exist, counts below 1, and options it does
+    not take.
 
     >>> model = create_model("lenet", in_channels=3)
     >>> sum(parameter.numel() for parameter in model.parameters())
@@ -204,5 +282,6 @@ def create_model(
 
 
 def _models_of_rank(spatial_dims: int) -> str:
-    names = list_models(spatial_dims=spatial_dims)
-    return f"Models in {spatial_dims}-D: {', '.join(names)}." if names else "Networks exist in 1-D, 2-D and 3-D."
+    if list_models(spatial_dims=spatial_dims):
+        return f"`striate models --rank {spatial_dims}` lists the models in {spatial_dims}-D."
+    return "Networks exist in 1-D, 2-D and 3-D."

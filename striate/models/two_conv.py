@@ -33,6 +33,9 @@ class TwoConv(Chain):
     torch.Size([2, 10])
     """
 
+    stages = ("pool1", "pool2")
+    head = "fc2"
+
     def __init__(self, input_size: Size, in_channels: int, num_classes: int, dropout: float = 0.5) -> None:
         rank = len(input_size)
         conv, pool = conv_class(rank), pool_class("max", rank)

@@ -15,6 +15,7 @@ from lightning_fabric import Fabric
 from striate.data import Preprocessing, load_data
 from striate.data.source import absolute_source
 from striate.errors import ConfigError, DivergedError, StoppedError
+from striate.models.outputs import main_output
 from striate.train.checkpoint import TrainingState, save_weights, weights_of
 from striate.train.config import RunConfig
 from striate.train.curves import Curves
@@ -37,6 +38,7 @@ from striate.train.folder import (
     written,
 )
 from striate.train.interruption import Interruption
+from striate.train.loss import total_loss
 from striate.train.network import Network
 from striate.train.optimizer import Penalty, build_optimizer
 from striate.train.progress import EpochMetrics, Sums, beats, write_metrics
@@ -168,8 +170,8 @@ def fit(
                     for group in plain_optimizer.param_groups:
                         group["lr"] = learning_rate
                     inputs, labels = fabric.to_device((inputs, labels))
-                    logits = model(preprocessing(inputs))
-                    loss = config.loss(logits, labels)
+                    output = model(preprocessing(inputs))
+                    loss, logits = total_loss(config.loss, output, labels), main_output(output)
                     optimizer.zero_grad()
                     fabric.backward(loss)
                     if config.gradient_clip or penalty:

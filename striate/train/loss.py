@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeAlias
 import torch.nn.functional as F
 from pydantic import Field
 
+from striate.models.outputs import WithAuxiliary, main_output
 from striate.nn.losses import half_squared_error
 from striate.train.section import Section
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
 
@@ -51,6 +54,24 @@ class HalfSquared(Section):
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Compute the loss of a batch."""
         return half_squared_error(logits.softmax(dim=1), labels)
+
+
+def total_loss(loss: Callable[[Tensor, Tensor], Tensor], output: Tensor | WithAuxiliary, labels: Tensor) -> Tensor:
+    """The loss of a network's output; where it has auxiliary heads, plus theirs, each with its weight.
+
+    Source: Szegedy and others, Going deeper with convolutions, 2015.
+
+    >>> import torch
+    >>> from striate.models.outputs import WithAuxiliary
+    >>> logits = torch.zeros(1, 4)
+    >>> round(total_loss(CrossEntropy(), WithAuxiliary(logits, (logits,), (0.3,)), torch.tensor([2])).item(), 4)
+    1.8022
+    """
+    total = loss(main_output(output), labels)
+    if isinstance(output, WithAuxiliary):
+        for weight, auxiliary in zip(output.weights, output.auxiliary, strict=True):
+            total = total + weight * loss(auxiliary, labels)
+    return total
 
 
 LossSettings: TypeAlias = Annotated[CrossEntropy | HalfSquared, Field(discriminator="name")]

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from striate.data import Preprocessing
 from striate.errors import CheckpointError, InputError, ModelError
-from striate.models import create_model, list_models, model_entry
+from striate.models import create_model, model_entry
 from striate.train.folder import NETWORK, read_json, write_json
 
 if TYPE_CHECKING:
@@ -47,17 +47,29 @@ class Network(BaseModel):
         {'input_size': [8, 8]}
         """
         entry = model_entry(config.model.name)
+        rank = dataset.spatial_dims
+        trainable = (
+            f"Training knows the networks that classify signals, images or volumes; "
+            f"`striate models --task classification --rank {rank}` lists those for this data."
+        )
         if entry.task != "classification":
+            raise ModelError("a network that classifies", f"{entry.name}, made for {entry.task}", trainable)
+        if entry.input_kind != "values":
+            raise ModelError("a network that takes values", f"{entry.name}, which takes {entry.input_kind}", trainable)
+        if entry.learns_by != "gradients":
+            way = entry.learns_by.partition(",")[0]
+            raise ModelError("a network that learns by gradients", f"{entry.name}, which learns by {way}", trainable)
+        if rank not in entry.spatial_dims:
             raise ModelError(
-                "a network that classifies",
-                f"{entry.name}, made for {entry.task}",
-                f"Choose one of: {', '.join(list_models(task='classification'))}.",
+                f"a network that exists in {rank}-D, as the data is",
+                f"{entry.name} in {' or '.join(f'{each}-D' for each in entry.spatial_dims)}",
+                trainable,
             )
         options = dict(config.model.options)
         if "input_size" in entry.options:
             options = {"input_size": list(dataset.input_size)} | options
         given = {
-            "spatial_dims": dataset.spatial_dims,
+            "spatial_dims": rank,
             "in_channels": dataset.in_channels,
             "num_classes": len(dataset.classes),
         }
@@ -70,7 +82,7 @@ class Network(BaseModel):
                 )
         return cls(
             name=entry.name,
-            spatial_dims=dataset.spatial_dims,
+            spatial_dims=rank,
             in_channels=dataset.in_channels,
             options=options,
             classes=dataset.classes,

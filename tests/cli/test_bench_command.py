@@ -26,6 +26,14 @@ def test_a_registered_network_as_json(striate):
     assert [layer["name"] for layer in told["acceleration"]["layers"]] == ["conv1", "conv2"]
 
 
+def test_a_network_of_tokens(striate):
+    done = striate(
+        "bench", "wavenet", "--input", "2x8x20", "--only", "pytorch", "--repeats", 1, "--no-memory", "--json"
+    )
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["input_shape"] == [2, 8, 20]
+
+
 def test_a_run_with_the_usual_input(striate, run):
     done = striate("bench", run, "--repeats", 1, "--no-memory", "--only", "pytorch", "--threads", 1)
     assert done.exit_code == 0, done.output

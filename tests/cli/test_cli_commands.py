@@ -188,13 +188,72 @@ def test_a_network_too_large_for_any_memory_can_be_inspected(striate):
     assert told["totals"]["parameters"] > 10**12
 
 
-def test_models_can_be_listed_and_described(striate):
-    told = {entry["name"]: entry["parameters"] for entry in json.loads(striate("models", "--json").stdout)}
-    assert (told["lenet"], told["lenet5"]) == (61706, 60000)
-    assert "lenet5" not in striate("models", "--rank", 3).stdout
-    assert json.loads(striate("models", "lenet5", "--json").stdout)["year"] == 1998
-    paragraph = next(line for line in striate("models", "lenet5").stdout.splitlines() if line.startswith("60,000"))
-    assert paragraph.endswith("0.95 %.")
+def test_networks_are_listed(striate):
+    told = {entry["name"]: entry for entry in json.loads(striate("models", "--json").stdout)}
+    assert (told["lenet"]["parameters"], told["lenet5"]["parameters"]) == (61706, 60000)
+    assert (told["r3d_18"]["input_size"], told["r3d_18"]["min_input_size"]) == ([16, 112, 112], [1, 1, 1])
+    shown = striate("models").stdout
+    assert "\nclassification\n" in shown
+    assert next(line for line in shown.splitlines() if line.startswith("resnet50 ")).split()[:9] == [
+        "resnet50", "2015", "1", "2", "3", "25.6", "M", "4.09", "G"
+    ]  # fmt: skip
+    assert "lenet5 " not in striate("models", "--rank", 3).stdout
+    assert "lenet " not in striate("models", "--task", "segmentation").stdout
+
+
+@pytest.mark.parametrize(
+    ("sort", "key"),
+    [
+        ("year", lambda entry: entry["year"]),
+        ("name", lambda entry: entry["name"]),
+        ("rank", lambda entry: tuple(entry["spatial_dims"])),
+        ("parameters", lambda entry: entry["parameters"]),
+        ("macs", lambda entry: entry["macs"]),
+    ],
+)
+def test_networks_are_sorted_within_their_task(striate, sort, key):
+    told = json.loads(striate("models", "--sort", sort, "--json").stdout)
+    assert told == sorted(told, key=lambda entry: (entry["task"], key(entry)))
+
+
+def test_a_network_is_described(striate):
+    told = json.loads(striate("models", "resnet50", "--json").stdout)
+    assert (told["year"], told["macs"], told["accuracy"][:21]) == (2015, 4_089_184_256, "ImageNet top-1 76.13 ")
+    assert [stage["name"] for stage in told["stages"]][1:5] == ["layer1", "layer2", "layer3", "layer4"]
+    assert told["stages"][4]["output_shape"] == [1, 2048, 7, 7]
+    assert sum(stage["macs"] for stage in told["stages"]) == told["macs"]
+    assert sum(stage["parameters"] for stage in told["stages"]) == told["parameters"]
+    shown = striate("models", "resnet50").stdout
+    assert "options     width=64\n            norm='batch'\n" in shown
+    assert "│ layer3  6 Bottleneck      │  1024x14x14      7.10 M  1.46 G    267      16\n" in shown
+    assert "│ fc  Linear  (head)        │        1000      2.05 M  2.05 M    all\n" in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("googlenet", "Not drawn, as evaluation does not run it: aux1, aux2 (6,379,984 parameters)."),
+        ("text_cnn_static", "parameters  360,902 and 5,629,800 that are not trained\n"),
+        ("wavenet", "input       1024 tokens out of 256; at least 1\n"),
+        ("r3d_18", "input       3x16x112x112; at least 1x1x1\n"),
+        ("lenet5", "accuracy    MNIST, 20 epochs, no distortions: 0.95 % errors.\n"),
+        ("lenet", "accuracy    none published for this form\n"),
+    ],
+)
+def test_what_is_special_about_a_network_is_told(striate, name, words):
+    assert words in striate("models", name).stdout
+
+
+def test_networks_of_tokens_can_be_inspected(striate):
+    told = json.loads(striate("inspect", "wavenet", "--input", "64x100", "--classes", 7, "--json").stdout)
+    assert (told["input_shape"], told["output_shape"]) == ([1, 100], [1, 7, 100])
+    told = json.loads(striate("inspect", "text_cnn_rand", "--batch", 3, "--json").stdout)
+    assert (told["input_shape"], told["output_shape"]) == ([3, 56], [3, 2])
+
+
+def test_networks_are_inspected_as_published(striate):
+    told = json.loads(striate("inspect", "squeezenet1_1", "--json").stdout)
+    assert (told["input_shape"], told["totals"]["parameters"]) == ([1, 3, 224, 224], 1_235_496)
 
 
 def test_data_as_json_draws_nothing(striate, tmp_path):
@@ -206,7 +265,18 @@ def test_data_as_json_draws_nothing(striate, tmp_path):
         assert sheet.width > 0
 
 
-@pytest.mark.parametrize("words", [["models"], ["filter", "--list"], ["data", "digits"], ["models", "lenet5"]], ids=str)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["models"],
+        ["filter", "--list"],
+        ["data", "digits"],
+        ["models", "lenet5"],
+        ["models", "r2plus1d_18"],
+        ["models", "wavenet"],
+    ],
+    ids=str,
+)
 def test_80_columns_are_enough(striate, terminal, words):
     lines = striate(*words).stdout.splitlines()
     assert max(map(len, lines)) <= 80
@@ -232,6 +302,10 @@ def test_a_wide_table_is_never_cut(striate, terminal):
          "received --input 28. Put the number of channels in front.")),
         (["inspect", "lenet", "--batch", 0],
          "Expected a number of at least 1 for --batch; received '0'. See `striate inspect --help`."),
+        (["models", "convnet_tiny"], ("Expected the name of a model; received 'convnet_tiny'. "
+         "Did you mean 'convnext_tiny' or 'convnext_base'?")),
+        (["models", "--sort", "size"], ("Expected one of 'year', 'name', 'rank', 'parameters', 'macs' for --sort; "
+         "received 'size'. See `striate models --help`.")),
         (["models", "lenet", "--rank", 1],
          "Expected a network's name, or --task and --rank to list by; received both. Leave one out."),
         (["evaluate", "x", "--out", "/dev/null"], ("Expected a folder to write to; received /dev/null, where /dev/null "
@@ -247,6 +321,28 @@ def test_a_wide_table_is_never_cut(striate, terminal):
 def test_refused(refused, words, message, tmp_path):
     assert refused(*words) == message
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("wavenet", "Expected a network that classifies; received wavenet, made for next-sample prediction. "),
+        ("text_cnn_rand", "Expected a network that takes values; received text_cnn_rand, which takes tokens. "),
+        (
+            "neocognitron",
+            (
+                "Expected a network that learns by gradients; received neocognitron, which learns by "
+                "reinforcement of winning cells. "
+            ),
+        ),
+        ("voxnet", "Expected a network that exists in 2-D, as the data is; received voxnet in 3-D. "),
+    ],
+)
+def test_networks_that_cannot_be_trained(refused, name, message):
+    assert refused("train", name, "--data", "digits", "--out", "run") == (
+        f"{message}Training knows the networks that classify signals, images or volumes; "
+        "`striate models --task classification --rank 2` lists those for this data."
+    )
 
 
 @pytest.mark.parametrize("words", [["--rank", 4], ["--task", "x"]])

@@ -1,48 +1,138 @@
 """The battery that every registered network takes, in every rank it claims.
 
-Networks of more than LIGHT parameters take it on meta tensors, which have shapes and no values, and with values only
-among the slow tests.
+Cases that cost much, or that repeat what another showed, are among the slow tests. The rest is: on meta tensors, which
+have shapes and no values, every network in its usual rank, and the smallest of each family in all ranks; with values
+the same, if it has at most LIGHT parameters and takes at most QUICK multiply-accumulates; exported, the smallest of
+each family in its usual rank.
 """
 
 import copy
+import math
+from typing import NamedTuple
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from striate.errors import GeometryError, ModelError
+from striate.errors import GeometryError, InputError, ModelError
 from striate.insight import summary
-from striate.models import create_model, list_models, model_entry
+from striate.models import ModelEntry, create_model, list_models, model_entry
 from striate.models.outputs import main_output
 
 LIGHT = 4_000_000
+LAYERED = 5_000_000_000  # macs of networks that are deep as well as wide, which take long to count
+QUICK = 2_000_000_000
+WIDEST = {1: 2**20, 2: 320, 3: 48}  # by rank: a volume as wide as the usual image is a thousand times its work
+BEGIN_ALIKE = ("context_basic", "fcn8s", "fcn16s", "fcn32s")  # as the identity, or with scores of 0
 CASES = [(name, rank) for name in list_models() for rank in model_entry(name).spatial_dims]
 
 
-def heavy(name):
-    return model_entry(name).parameters > LIGHT
+def size_of(entry, rank, which):
+    """The usual or smallest size per axis; of a large input a part, if the network takes any size."""
+    usual, least = entry.usual_size(rank), entry.smallest_size(rank)
+    if which == "smallest":
+        return least
+    if "input_size" in entry.options:
+        return usual
+    return tuple(max(low, min(size, WIDEST[rank])) for low, size in zip(least, usual, strict=True))
 
 
-def by_weight(cases):
-    """Cases, the heavy ones marked slow."""
-    return [pytest.param(*case, marks=[pytest.mark.slow] if heavy(case[0]) else []) for case in cases]
+def smallest_of_family(entry):
+    family = [each for each in map(model_entry, list_models()) if each.family is entry.family]
+    return entry.name == min(family, key=lambda each: (each.macs, each.name)).name
+
+
+def slow(name, rank, which="smallest"):
+    """Whether a case is left to the slow tests."""
+    entry = model_entry(name)
+    macs = entry.macs * math.prod(size_of(entry, rank, which)) // math.prod(entry.usual_size())
+    if entry.task == "generation" and rank > entry.usual_rank:
+        return True  # the size is that of the noise, and says nothing of the picture's
+    return entry.parameters > LIGHT or macs > QUICK or repeats(name, rank)
+
+
+def repeats(name, rank):
+    """Whether a case differs only in size and rank from one that is tested."""
+    entry = model_entry(name)
+    return rank != entry.usual_rank and not smallest_of_family(entry)
+
+
+def deep(name, rank):
+    """Whether a case is left to the slow tests where every layer costs much, however small it is."""
+    entry = model_entry(name)
+    return slow(name, rank) or rank != entry.usual_rank or not smallest_of_family(entry)
+
+
+def by_weight(cases, slow=slow):
+    """Cases of (name, rank) or (name, rank, which), the costly ones marked slow."""
+    return [pytest.param(*case, marks=[pytest.mark.slow] if slow(*case) else []) for case in cases]
 
 
 def built(name, rank, which, in_channels=2, num_classes=3):
     """The network for its usual or smallest input, and a batch of two such inputs."""
     entry = model_entry(name)
-    size = entry.input_size if which == "usual" else entry.min_input_size
+    size = size_of(entry, rank, which)
     options = {"input_size": size} if "input_size" in entry.options else {}
     model = create_model(name, spatial_dims=rank, in_channels=in_channels, num_classes=num_classes, **options)
-    return model, torch.randn(2, in_channels, *(size,) * rank)
+    if name in BEGIN_ALIKE:
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(torch.randn_like(parameter), alpha=0.01)
+    return model, entry.example((2, in_channels, *size))
+
+
+def check_shape(entry, output, x, num_classes=3):
+    """Check what the task says of the output's shape."""
+    if entry.task in ("classification", "multi-label"):
+        assert output.shape == (len(x), num_classes)
+    elif entry.task == "segmentation":
+        assert output.shape == (len(x), num_classes, *x.shape[2:])
+    elif entry.task == "reconstruction":
+        assert output.shape == x.shape
 
 
 def smallest(name, rank):
     return built(name, rank, "smallest")
 
 
-@pytest.mark.parametrize(("name", "rank"), by_weight(CASES))
-@pytest.mark.parametrize("which", ["usual", "smallest"])
+class Drawn(NamedTuple):
+    """A network on meta tensors, and a batch of its smallest inputs."""
+
+    entry: ModelEntry
+    rank: int
+    model: torch.nn.Module
+    x: torch.Tensor
+
+
+@pytest.fixture(scope="module")
+def drawn(request):
+    """One network after the other, for all tests that need no values."""
+    name, rank = request.param
+    with torch.device("meta"):
+        return Drawn(model_entry(name), rank, *smallest(name, rank))
+
+
+def drawn_cases(suits=lambda entry: True):
+    cases = [case for case in CASES if suits(model_entry(case[0]))]
+    marked = [
+        pytest.param(case, marks=[pytest.mark.slow] if repeats(*case) else [], id=f"{case[0]}-{case[1]}")
+        for case in cases
+    ]
+    return pytest.mark.parametrize("drawn", marked, indirect=True)
+
+
+def sized(entry):
+    return "input_size" in entry.options
+
+
+@pytest.fixture(autouse=True)
+def _same_numbers():
+    torch.manual_seed(0)
+
+
+@pytest.mark.parametrize(
+    ("name", "rank", "which"), by_weight([(*case, which) for case in CASES for which in ("usual", "smallest")])
+)
 @pytest.mark.parametrize("training", [True, False])
 def test_forward_and_backward_of_one_sample(name, rank, which, training):
     model, x = built(name, rank, which)
@@ -55,20 +145,24 @@ def test_forward_and_backward_of_one_sample(name, rank, which, training):
     output = model(batch)
     every = [output] if isinstance(output, torch.Tensor) else [output.output, *output.auxiliary]
     assert all(each.isfinite().all() for each in every)
-    if model_entry(name).task == "classification":
-        assert main_output(output).shape == (len(batch), 3)
+    check_shape(model_entry(name), main_output(output), batch)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        assert model_entry(name).learns_by != "gradients"
+        return
     sum(each.square().mean() + each.flatten(1)[:, 0].mean() for each in every).backward()
     for parameter_name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         if not training and parameter_name.startswith(tuple(getattr(model, "auxiliary_modules", ()))):
             continue
         assert parameter.grad is not None, parameter_name
         assert parameter.grad.isfinite().all(), parameter_name
     touched = sum(bool(parameter.grad.any()) for parameter in model.parameters() if parameter.grad is not None)
-    assert touched
+    assert touched or not any(each.any() for each in every)  # a last ReLU that closes every way
 
 
 @pytest.mark.parametrize(("name", "rank"), by_weight(CASES))
-def test_copy_state_and_export(name, rank):
+def test_copy_and_state(name, rank):
     model, x = smallest(name, rank)
     model.eval()
     expected = model(x)
@@ -77,87 +171,80 @@ def test_copy_state_and_export(name, rank):
     assert not torch.equal(twin.eval()(x), expected)
     twin.load_state_dict(model.state_dict())
     assert torch.equal(twin(x), expected)
-    exported = torch.export.export(model, (x,)).module()
-    torch.testing.assert_close(exported(x), expected)
 
 
-@pytest.mark.parametrize(("name", "rank"), CASES)
-def test_can_be_built_without_memory(name, rank):
+@drawn_cases()
+def test_can_be_built_without_memory(drawn):
     with torch.device("meta"):
-        model, x = smallest(name, rank)
-        assert all(tensor.is_meta for tensor in model.state_dict().values())
-        output = main_output(model(x))
+        assert all(tensor.is_meta for tensor in drawn.model.state_dict().values())
+        output = main_output(drawn.model(drawn.x))
         assert output.is_meta
-        if model_entry(name).task == "classification":
-            assert output.shape == (2, 3)
+        check_shape(drawn.entry, output, drawn.x)
 
 
-@pytest.mark.parametrize(("name", "rank"), by_weight(CASES))
-def test_batch_is_dynamic_in_export_and_samples_do_not_mix(name, rank):
-    model, x = smallest(name, rank)
-    model.eval()
-    exported = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=64)},))
-    many = torch.randn(5, *x.shape[1:])
-    torch.testing.assert_close(exported.module()(many), torch.cat([model(one[None]) for one in many]))
-
-
-@pytest.mark.parametrize(("name", "rank"), CASES)
-def test_inputs_that_do_not_fit_are_refused(name, rank):
-    with torch.device("meta"):
-        model, x = smallest(name, rank)
-    sizes = ", size" * rank
+@drawn_cases()
+def test_inputs_that_do_not_fit_are_refused(drawn):
+    x = drawn.x
+    sizes = ", size" * drawn.rank
+    if drawn.entry.input_kind == "tokens":
+        for wrong in (x[0], x.float(), x[None]):
+            with pytest.raises(ModelError, match="a batch of integer tokens of shape"):
+                drawn.model(wrong)
+        return
     for wrong in (x[0], x[:, :1]):
         with pytest.raises(ModelError) as error:
-            model(wrong)
+            drawn.model(wrong)
         assert str(error.value) == (
             f"Expected a batch of shape (N, 2{sizes}); received an input of shape {tuple(wrong.shape)}. "
             "Reshape it, or build the model with other spatial_dims or in_channels."
         )
 
 
-@pytest.mark.parametrize(("name", "rank"), [case for case in CASES if "input_size" in model_entry(case[0]).options])
-def test_a_larger_input_is_refused_with_how_to_build_for_it(name, rank):
-    entry = model_entry(name)
-    size = (entry.input_size + 1,) * rank
+@drawn_cases(sized)
+def test_a_larger_input_is_refused_with_how_to_build_for_it(drawn):
+    entry, rank = drawn.entry, drawn.rank
+    size = tuple(extent + 1 for extent in entry.usual_size(rank))
     with torch.device("meta"):
-        model, _ = smallest(name, rank)
-        huge = torch.zeros(1, 2, *size)
+        huge = entry.example((1, 2, *size))
         with pytest.raises(ModelError) as error:
-            model(huge)
+            drawn.model(huge)
         assert error.value.remedy == f"Resize the input, or build the model with input_size={size}."
-        larger = create_model(name, spatial_dims=rank, in_channels=2, input_size=size)
+        larger = create_model(entry.name, spatial_dims=rank, in_channels=2, input_size=size)
         assert larger(huge).shape == (1, 10)
     with pytest.raises((ModelError, GeometryError)):
-        create_model(name, spatial_dims=rank, input_size=entry.min_input_size - 1)
+        create_model(entry.name, spatial_dims=rank, input_size=tuple(least - 1 for least in entry.smallest_size(rank)))
 
 
-@pytest.mark.parametrize(("name", "rank"), [case for case in CASES if "input_size" not in model_entry(case[0]).options])
-def test_a_smaller_input_is_refused_with_the_smallest(name, rank):
-    least = model_entry(name).min_input_size
-    if least == 1:
-        return
-    with torch.device("meta"):
-        model, x = smallest(name, rank)
-        for axis in range(2, 2 + rank):
-            with pytest.raises(ModelError, match=f"at least {least}"):
-                model(x.narrow(axis, 0, least - 1))
+@drawn_cases(lambda entry: not sized(entry))
+def test_a_smaller_input_is_refused_with_the_smallest(drawn):
+    for axis, least in enumerate(drawn.entry.smallest_size(drawn.rank)):
+        # Whether a network asks for one position is its own affair: its first layer refuses none.
+        expected = pytest.raises(ModelError, match=f"at least {least}") if least > 1 else pytest.raises(InputError)
+        with expected:
+            drawn.model(drawn.x.narrow(axis - drawn.rank, 0, least - 1))
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize(("name", "rank"), by_weight(CASES, deep))
+def test_batch_is_dynamic_in_export_and_samples_do_not_mix(name, rank):
+    model, x = smallest(name, rank)
+    model.eval()
+    exported = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=64)},))
+    many = model_entry(name).example((5, 2, *x.shape[-rank:]))
+    torch.testing.assert_close(exported.module()(many), torch.cat([model(one[None]) for one in many]))
+
+
+@pytest.mark.parametrize(
+    "name", by_weight([(name,) for name in list_models()], lambda name: model_entry(name).macs > LAYERED)
+)
 def test_parameters_and_macs_are_those_registered(name):
     entry = model_entry(name)
-    options = {"input_size": entry.input_size} if "input_size" in entry.options else {}
     with torch.device("meta"):
-        model = create_model(
-            name,
-            spatial_dims=entry.usual_rank,
-            in_channels=entry.in_channels,
-            num_classes=entry.num_classes,
-            **options,
-        ).eval()
-    assert sum(each.numel() for each in model.parameters() if each.requires_grad) == entry.parameters
-    counted = summary(model, (1, entry.in_channels, *[entry.input_size] * entry.usual_rank))
-    assert counted.macs == entry.macs
+        model = entry.usual_form().eval()
+        example = entry.example((1, entry.in_channels, *entry.usual_size()))
+    # What gradients do not train counts where it is learned in another way.
+    learned = [each for each in model.parameters() if each.requires_grad or entry.learns_by != "gradients"]
+    assert sum(each.numel() for each in learned) == entry.parameters
+    assert summary(model, example).macs == entry.macs
     assert f"{entry.parameters:,} parameters" in entry.description
 
 

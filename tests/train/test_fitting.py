@@ -17,6 +17,8 @@ from safetensors.torch import load_file
 from striate.data import Preprocessing, TensorSamples
 from striate.errors import CheckpointError, ConfigError, DivergedError, ModelError, RunError, StoppedError
 from striate.models import create_model
+from striate.models.outputs import WithAuxiliary
+from striate.models.registry import register, unregister
 from striate.train import Quiet, Run, RunConfig, fit
 from striate.train.feed import batch_bounds
 from striate.train.folder import claimed
@@ -57,6 +59,35 @@ def by_hand(dataset: Any, config: Any, make_optimizer: Any, each_step: Any = lam
             )
         )
     return model.state_dict(), table
+
+
+class TwoHeads(torch.nn.Module):
+    """A network with a second head in training."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.heads = torch.nn.ModuleList(torch.nn.Linear(16, num_classes) for _ in range(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor | WithAuxiliary:
+        main, other = (head(x.flatten(1)) for head in self.heads)
+        return WithAuxiliary(main, (other,), (0.3,)) if self.training else main
+
+
+def test_auxiliary_heads_are_trained_and_not_counted(make_config: Any, dataset: Any, folder: Path) -> None:
+    @register(summary="", paper="", year=2000, input_size=4, min_input_size=4, spatial_dims=(2,))
+    def two_heads(spatial_dims: int, in_channels: int, num_classes: int) -> torch.nn.Module:
+        return TwoHeads(num_classes)
+
+    try:
+        run = fit(make_config(model="two_heads", epochs=8), folder, dataset=dataset, reporter=Quiet())
+        weights = run.model("last").state_dict()
+        torch.manual_seed(run.config.seed)
+        fresh = TwoHeads(3).state_dict()
+    finally:
+        unregister("two_heads")
+    assert run.best is not None
+    assert run.best.val_accuracy == 1
+    assert all(not torch.equal(weights[name], fresh[name]) for name in weights)
 
 
 def test_a_run_is_the_loop_of_a_tutorial(make_config: Any, dataset: Any, folder: Path) -> None:

@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from striate.train.loss import CrossEntropy, HalfSquared
+from striate.models.outputs import WithAuxiliary
+from striate.train.loss import CrossEntropy, HalfSquared, total_loss
 
 
 @settings(max_examples=50)
@@ -27,3 +28,11 @@ def test_total_error_of_the_worked_examples(output: list[float], error: float) -
     logits = torch.tensor([output], dtype=torch.float64).log()
     assert HalfSquared()(logits, torch.tensor([2])).item() == pytest.approx(error, rel=1e-12)
     assert HalfSquared()(logits + 3, torch.tensor([2])).item() == pytest.approx(error, rel=1e-12)
+
+
+def test_auxiliary_heads_add_their_weighted_losses() -> None:
+    loss, labels = CrossEntropy(label_smoothing=0.1), torch.tensor([0, 2])
+    main, first, second = torch.randn(3, 2, 4).unbind()
+    together = total_loss(loss, WithAuxiliary(main, (first, second), (0.3, 0.5)), labels)
+    torch.testing.assert_close(together, loss(main, labels) + 0.3 * loss(first, labels) + 0.5 * loss(second, labels))
+    assert torch.equal(total_loss(loss, main, labels), loss(main, labels))
