@@ -214,11 +214,12 @@ class ConvRBM(nn.Module):
         """Learn from images (N, C, *spatial) by contrastive divergence, and return the machine itself.
 
         ``sparsity_target`` is the share of the time that a hidden unit should be on: after every batch each group's
-        bias moves towards it, ``learning_rate * sparsity_rate`` times the difference (section 3.2); None leaves it. With
-        0.03 filters of 12x12 become strokes; those of 5x5, of which more must be on at once, want about 0.1, and
+        bias moves towards it, ``learning_rate * sparsity_rate`` times the difference (section 3.2); None leaves it.
+        With 0.03, filters of 12x12 become strokes; those of 5x5, of which more must be on at once, want about 0.1, and
         Gaussian units a ``learning_rate`` of about 0.01.
+
         ``progress(epoch, error, activity)`` is told the mean reconstruction error of the images and the share of
-        hidden units that were on in the last batch. Images, of any order, are drawn by ``generator``, as are samples.
+        hidden units that were on in the last batch. ``generator`` draws the order of the images and the hidden units.
         Raises `ModelError` where binary units are given values outside 0 to 1.
         """
         self._check(images)
