@@ -19,7 +19,6 @@ import argparse
 import json
 import math
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -40,6 +39,7 @@ from striate.compiler.choose import choose, compiled
 from striate.compiler.jit import Jit
 from striate.compiler.problem import PASSES
 from striate.compiler.target import host
+from striate.memory import peak_bytes
 from striate.nn.changed import channels_last
 from striate.nn.layer_problem import LayerProblem
 from striate.nn.timing import Times, interleaved
@@ -304,22 +304,11 @@ def peak(layer: Layer, side: str) -> None:
     # A batch of 1 first: what PyTorch and LLVM load and compile once is not the layer's.
     small = replace(layer.problem, convolution=replace(layer.problem.convolution, batch=1))
     step(*sides(small)[side], backward=True)()
-    before = most_memory(anew=True)
+    before = peak_bytes(anew=True)
     run = step(*sides(layer.problem)[side], backward=True)
     for _ in range(3):
         run()
-    print(json.dumps({"grown": most_memory() - before}))
-
-
-def most_memory(anew: bool = False) -> int:
-    """The most bytes this process has had, ``anew`` from now on; on other systems than Linux always from its start."""
-    if anew and Path("/proc/self/clear_refs").exists():
-        Path("/proc/self/clear_refs").write_text("5")
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    print(json.dumps({"grown": peak_bytes() - before}))
 
 
 def memory(layer: Layer, threads: int, quick: bool) -> tuple[object, ...]:

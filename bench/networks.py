@@ -18,7 +18,6 @@ import importlib.util
 import json
 import math
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -30,6 +29,7 @@ import torch
 from machine import result_file, write_results
 from reference_networks import NETWORKS
 
+from striate.memory import peak_bytes
 from striate.nn.side_by_side import SIDES, compare
 
 if TYPE_CHECKING:
@@ -113,8 +113,7 @@ def run_alone(name: str, side: str, train: bool, quick: bool) -> None:
     """Run one side for a few steps, and print what `alone` wants to know."""
     model, x = build(name, quick)
     found = compare(model, x, train=train, sides=[side], rounds=2, measure_layers=False)
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    print(json.dumps({"start_seconds": found.sides[0].start_seconds, "peak_mib": most / 2**20}))
+    print(json.dumps({"start_seconds": found.sides[0].start_seconds, "peak_mib": peak_bytes() / 2**20}))
 
 
 def measure(

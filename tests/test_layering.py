@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[1] / "striate"
 LAYERS = {
     "errors": 0,
     "files": 0,
+    "memory": 0,
     "units": 0,
     "geometry": 1,
     "compiler": 2,

@@ -16,6 +16,7 @@ from striate.cli.app import command
 from striate.cli.numbers import parse_shape
 from striate.cli.printing import print_facts, print_json, print_table, say
 from striate.errors import InputError, ModelError
+from striate.memory import peak_bytes
 from striate.units import readable_bytes, readable_size
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def bench_command(
         used = torch.get_num_threads()
     peaks: dict[str, int | None] = {}
     for side in found.sides:
-        peaks[side.name] = _own_peak() if alone else _peak_of(model, shape, train, side.name, used) if memory else None
+        peaks[side.name] = peak_bytes() if alone else _peak_of(model, shape, train, side.name, used) if memory else None
     if as_json:
         print_json(_as_dict(model, shape, used, found, peaks))
         return
@@ -158,14 +159,6 @@ def _threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _own_peak() -> int:
-    """The most memory this process ever had, in bytes."""
-    import resource
-
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
 
 
 def _peak_of(model: str, shape: tuple[int, ...], train: bool, side: str, threads: int) -> int | None:

@@ -1,0 +1,38 @@
+"""The peak of a process is its own: it sees what it holds, not what the process that started it held."""
+
+import subprocess
+import sys
+
+import pytest
+
+from striate.memory import peak_bytes
+
+MUCH = 300 << 20
+
+
+def test_sees_what_was_held_and_given_back():
+    before = peak_bytes(anew=True)
+    held = bytearray(b"1") * MUCH
+    del held
+    assert peak_bytes() - before > 0.9 * MUCH
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems tell no peak from now on")
+def test_forgets_what_was_before():
+    held = bytearray(b"1") * MUCH
+    most = peak_bytes()
+    del held
+    assert peak_bytes(anew=True) < most - 0.9 * MUCH
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems count what the parent had")
+def test_a_new_program_begins_anew():
+    held = bytearray(b"1") * MUCH
+    done = subprocess.run(
+        [sys.executable, "-c", "from striate.memory import peak_bytes; print(peak_bytes())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    del held
+    assert int(done.stdout) < MUCH
