@@ -7,8 +7,9 @@ The networks of bench/reference_networks.py, in inference and in training (a ste
 sides take turns; figures are medians and quartiles, ratios are times of the best other side over ours. ``--peers`` adds
 ONNX Runtime and OpenVINO to inference where they can be imported (``pip install onnxruntime onnx onnxscript
 openvino``). Start-up is what it takes to prepare a side and run its first step: for ours a second time in a process of
-its own, once with an empty cache of kernels and once with a full one. Peak memory is that of a process per side.
-``--only`` and ``--quick`` (a batch of 1, few rounds) write no results.
+its own, once with an empty cache of kernels and once with a full one. Memory is what a later step adds at most, and the
+peak of a process that runs one side from its start. ``--only`` and ``--quick`` (a batch of 1, few rounds) write no
+results.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 HEADINGS = (
     "network", "mode", "side", "median_ms", "lower_ms", "upper_ms", "ratio_to_best_other", "start_seconds",
-    "peak_mib", "compiled_layers",
+    "step_mib", "peak_mib", "compiled_layers",
 )  # fmt: skip
 TARGETS = {False: "inference: mean 1.3x against the compilers, none below 1x", True: "training: mean 2x, none below 1x"}
 
@@ -163,13 +164,17 @@ def main() -> None:
             ratios[train][name] = found.ratio(ours)
             mode = "training" if train else "inference"
             told = ", ".join(f"{side.name} {side.times.median_ms:.3g}" for side in found.sides)
-            memory = ", ".join(f"{side} {peak:.0f}" for side, peak in peaks.items())
+            memory = ", ".join(
+                f"{side.name} {(side.step_bytes or 0) / 2**20:.0f} of {peaks[side.name]:.0f}"
+                for side in found.sides
+                if side.name in peaks
+            )
             print(
                 f"{name} {mode}: {told} ms; {found.ratio(ours):.2f}x; first step {cold:.2f} s cold, {warm:.2f} s warm"
             )
-            print(f"    MiB: {memory}", flush=True)
-            rows.append((name, mode, "striate, first step, cold cache", *[""] * 4, f"{cold:.2f}", "", ""))
-            rows.append((name, mode, "striate, first step, warm cache", *[""] * 4, f"{warm:.2f}", "", ""))
+            print(f"    MiB that a step adds, of the whole: {memory}", flush=True)
+            rows.append((name, mode, "striate, first step, cold cache", *[""] * 4, f"{cold:.2f}", "", "", ""))
+            rows.append((name, mode, "striate, first step, warm cache", *[""] * 4, f"{warm:.2f}", "", "", ""))
             if arguments.layers and found.acceleration is not None:
                 print(found.acceleration)
     notes = []
@@ -200,6 +205,7 @@ def table(name: str, found: Comparison, peaks: dict[str, float]) -> list[tuple[A
                 *(f"{value * 1e3:.3f}" for value in times),
                 f"{found.ratio(side):.3f}",
                 f"{side.start_seconds:.2f}",
+                "" if side.step_bytes is None else f"{side.step_bytes / 2**20:.1f}",
                 f"{peaks[side.name]:.0f}" if side.name in peaks else "",
                 layers if side.name == "striate" else "",
             )

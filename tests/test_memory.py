@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from striate.memory import peak_bytes
+from striate.memory import added_bytes, peak_bytes
 
 MUCH = 300 << 20
 
@@ -36,3 +36,14 @@ def test_a_new_program_begins_anew():
     )
     del held
     assert int(done.stdout) < MUCH
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell")
+def test_added_is_what_the_call_holds_at_once():
+    def both_after_another():
+        held = bytearray(b"1") * MUCH
+        del held
+        held = bytearray(b"1") * MUCH
+        del held
+
+    assert 0.9 * MUCH < added_bytes(both_after_another) < 1.2 * MUCH

@@ -190,7 +190,7 @@ def _as_dict(
 def _print(found: Comparison, shape: tuple[int, ...], threads: int, peaks: dict[str, int | None], layers: bool) -> None:
     what = "training steps" if found.train else "inference"
     say(f"{what} on {readable_size(shape)}, {threads} thread{'s' if threads > 1 else ''}: medians, and their quartiles")
-    headings = ["", "ms", "quartiles", "ratio", "start s", "peak memory"]
+    headings = ["", "ms", "quartiles", "ratio", "start s", "a step adds", "peak memory"]
     rows = []
     for side in found.sides:
         times, peak = side.times, peaks[side.name]
@@ -201,6 +201,7 @@ def _print(found: Comparison, shape: tuple[int, ...], threads: int, peaks: dict[
                 f"{times.lower * 1e3:.3g}-{times.upper * 1e3:.3g}",
                 f"{found.ratio(side):.2f}x",
                 f"{side.start_seconds:.2f}",
+                "" if side.step_bytes is None else readable_bytes(max(side.step_bytes, 0)),
                 "" if peak is None else readable_bytes(peak),
             ]
         )

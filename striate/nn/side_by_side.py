@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from striate.errors import InputError
+from striate.memory import added_bytes
 from striate.nn.accelerate import accelerate
 from striate.nn.timing import Times, interleaved
 from striate.ops.settings import use_compiled
@@ -28,15 +29,20 @@ _FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One guise of the model. ``start_seconds`` is what it takes to prepare it and run the first step."""
+    """One guise of the model. ``start_seconds`` is what it takes to prepare it and run the first step.
+
+    ``step_bytes`` is what a later step adds at most to the memory of the process; None where the system does not tell.
+    """
 
     name: str
     times: Times
     start_seconds: float
+    step_bytes: int | None
 
     def to_dict(self) -> dict[str, Any]:
         """The side in JSON's types."""
-        return {"name": self.name, "start_seconds": self.start_seconds, **self.times.to_dict()}
+        about = {"name": self.name, "start_seconds": self.start_seconds, "step_bytes": self.step_bytes}
+        return {**about, **self.times.to_dict()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +107,12 @@ def compare(
         steps[name] = prepare()
         steps[name]()
         starts[name] = time.perf_counter() - began
+    added = {name: added_bytes(step) for name, step in steps.items()}
     times = interleaved(steps, rounds=rounds)
     return Comparison(
-        tuple(Side(name, times[name], starts[name]) for name in steps), train, reports[0] if reports else None
+        tuple(Side(name, times[name], starts[name], added[name]) for name in steps),
+        train,
+        reports[0] if reports else None,
     )
 
 
