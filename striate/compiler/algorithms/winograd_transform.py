@@ -43,8 +43,8 @@ the largest, because their powers differ less in size; multiplying by 5/8 costs 
 
 
 @dataclass(frozen=True, slots=True)
-class Axis:
-    """How one spatial axis is computed: ``outputs`` at a time, from ``inputs`` neighbouring ones."""
+class Filter:
+    """F(outputs, taps): so many outputs at a time, from ``inputs`` neighbouring ones."""
 
     taps: int
     outputs: int
@@ -73,15 +73,15 @@ def _size(row: Sequence[Fraction]) -> Fraction:
 
 
 @cache
-def axis(outputs: int, taps: int) -> Axis:
-    """F(outputs, taps); an axis of one tap is computed pixel by pixel.
+def filtering(outputs: int, taps: int) -> Filter:
+    """F(outputs, taps); one tap is computed pixel by pixel.
 
-    >>> axis(2, 3).a == ((1, 1, 1, 0), (0, 1, -1, 1))
+    >>> filtering(2, 3).a == ((1, 1, 1, 0), (0, 1, -1, 1))
     True
     """
     if taps == 1:
         one = ((Fraction(1),),)
-        return Axis(1, 1, one, one, one)
+        return Filter(1, 1, one, one, one)
     points = POINTS[outputs]
     others = [points[:j] + points[j + 1 :] for j in range(len(points))]
     a = [(*(p**i for p in points), Fraction(int(i == outputs - 1))) for i in range(outputs)]
@@ -89,7 +89,7 @@ def axis(outputs: int, taps: int) -> Axis:
     g.append(tuple(Fraction(int(k == taps - 1)) for k in range(taps)))
     b = [(*_coefficients(rest), Fraction(0)) for rest in others]
     b.append(_coefficients(points))
-    return Axis(taps, outputs, tuple(b), tuple(g), tuple(a))
+    return Filter(taps, outputs, tuple(b), tuple(g), tuple(a))
 
 
 def _at(roots: Sequence[Fraction], x: Fraction) -> Fraction:
