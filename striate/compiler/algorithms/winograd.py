@@ -407,6 +407,13 @@ class WinogradFour(WinogradTiles):
     tile = 4
 
 
+class WinogradThree(WinogradTiles):
+    """F(3, 3): three outputs an axis, for small images and for the few outputs of a residue."""
+
+    name = "winograd-3"
+    tile = 3
+
+
 class WinogradTwo(WinogradTiles):
     """F(2, 3): two outputs an axis, for images that four do not divide well."""
 
