@@ -132,9 +132,10 @@ def _with_strides(algorithm, problem, stored, strides, jit):
     return np.moveaxis(result, -1, 1)
 
 
+@pytest.mark.parametrize("text", ["2d n8 c64 o64 i56 k3 s1 p1", "1d n32 c32 o32 i1000 k39 s1 p19"])
 @pytest.mark.parametrize("algorithm", EVERY, ids=name)
-def test_the_inner_loop_has_no_spill(algorithm):
-    spec = ConvProblem.parse("2d n8 c64 o64 i56 k3 s1 p1").spec
+def test_the_inner_loop_has_no_spill(algorithm, text):
+    spec = ConvProblem.parse(text).spec
     text = compiler.assembly(algorithm.build(spec, AVX512).text, AVX512)
     sizes = []
     for block in re.split(r"\n(?=\.LBB\w+:)", text):

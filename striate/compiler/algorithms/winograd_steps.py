@@ -314,10 +314,18 @@ def products(k: Kernel, s: Shape, u: Planes, v: Planes, m: Planes, terms: Number
 
     The last register tile may read rows of ``V`` that stand for no tile; nobody reads what it makes of them.
     """
-    with k.loop(s.planes) as plane:
-        weights, tiles, results = u.plane(plane), v.plane(plane), m.plane(plane)
-        for form in s.forms:
-            with k.when(k.numbers["form"].equals(form)), k.loop(count, step=form) as start:
+    for form in s.forms:
+
+        def multiply(
+            k: Kernel,
+            weights: Pointer,
+            tiles: Pointer,
+            results: Pointer,
+            terms: Index,
+            count: Index,
+            form: int = form,
+        ) -> None:
+            with k.loop(count, step=form) as start:
                 values, to = tiles + start * s.v_pitch, results + start * s.width
                 places = [to + (p * s.width + lane * s.lanes) for p in range(form) for lane in range(s.vectors)]
                 sums = [k.variable(k.constant(0.0, s.lanes)) for _ in places]
@@ -331,6 +339,10 @@ def products(k: Kernel, s: Shape, u: Planes, v: Planes, m: Planes, terms: Number
                 for place, total in zip(places, sums, strict=True):
                     # What is there already is added last: accumulators that begin with it cost LLVM a spill.
                     place.store(total.get() + place.load(s.lanes) if add else total.get())
+
+        with k.when(k.numbers["form"].equals(form)), k.loop(s.planes) as plane:
+            # A function of its own, or what else a task has to remember can cost sums their registers.
+            k.shared(f"multiply_{form}", multiply, u.plane(plane), v.plane(plane), m.plane(plane), terms, count)
 
 
 def output_transform(
