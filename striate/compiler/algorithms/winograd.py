@@ -322,7 +322,9 @@ class WinogradWide(Winograd):
 
     def streamed(self, s: Shape, tiles: int, block: int, cache: int) -> float:
         """See `Winograd`: the inputs, for each block of output channels."""
-        return tiles * s.planes * s.v_pitch * (2 + 0.4 * s.blocks)
+        values = tiles * s.planes * s.v_pitch
+        # Beyond some sixteen times the second-level cache they come from memory, most of the way.
+        return values * (2 + 0.4 * s.blocks) * (2 if values > 16 * cache else 1)
 
     def weight_cycles(self, s: Shape, tiles: int, block: int) -> float:
         """See `Winograd`: once for each group of tiles."""

