@@ -11,7 +11,7 @@ from striate.compiler.algorithms.lanewise_weight import LanewiseWeight
 from striate.compiler.algorithms.outer import Outer
 from striate.compiler.algorithms.planar import Planar
 from striate.compiler.algorithms.weight_gradient import WeightGradient
-from striate.compiler.algorithms.winograd import WinogradFour, WinogradFourWide, WinogradTwo
+from striate.compiler.algorithms.winograd import WinogradFour, WinogradFourWide, WinogradThree, WinogradTwo
 
 if TYPE_CHECKING:
     from striate.compiler.algorithm import Algorithm
@@ -21,6 +21,7 @@ ALGORITHMS: tuple[Algorithm, ...] = (
     Lanewise(),
     LanewiseWeight(),
     WinogradFour(),
+    WinogradThree(),
     WinogradTwo(),
     WinogradFourWide(),
     Planar(),

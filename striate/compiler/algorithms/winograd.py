@@ -1,4 +1,4 @@
-"""Winograd convolution: three taps an axis, stride 1, with a fraction of the multiplications.
+"""Winograd convolution: stride 1, with a fraction of the multiplications.
 
 Tiles of m outputs an axis are computed from m + 2 inputs (`winograd_transform`), in a transformed domain that knows
 no taps: in each of its *planes* (36 of them for F(4,3) in two dimensions) there is one matrix product over channels::
@@ -8,12 +8,17 @@ no taps: in each of its *planes* (36 of them for F(4,3) in two dimensions) there
     output tile        = A^T M + bias
 
 F(4,3) multiplies 36 times where 16 outputs of a 3x3 kernel need 144. ``grad_input`` is the same with flipped taps,
-input and output channels exchanged, and paddings ``2 - p``. Axes of one tap are computed pixel by pixel. Volumes take
-two outputs in depth: with four, 216 planes would leave room for too few tiles in the cache.
+input and output channels exchanged, and paddings ``(taps - 1) * dilation - p``. Axes of one tap are computed pixel by
+pixel. Volumes take two outputs in depth: with four, 216 planes would leave room for too few tiles in the cache.
+
+Pixels of a tile are ``dilation`` apart, and kernels of more than three taps are cut into *triples* (`winograd_axis`),
+each with transforms of its own: the sum over ic is one over triples and ic, and nothing else changes. A triple costs
+one input transform more, and saves as many multiplications as a kernel of three taps does.
 
 Layout. ``U`` is ``[oc block][plane][ic][lane]``, ``V`` is ``[plane][tile][ic]``, ``M`` is ``[plane][tile][lane]`` for
-one oc block of VECTORS vectors. Tiles of all samples are numbered in one row and a task takes the next BLOCK of them,
-whatever rows and samples they belong to, so that small images fill register tiles too.
+one oc block of VECTORS vectors, where ``ic`` stands for ``[vector of ic][triple][ic of the vector]``: a few input
+channels, with all their triples, are neighbours. Tiles of all samples are numbered in one row and a task takes the next
+BLOCK of them, whatever rows and samples they belong to, so that small images fill register tiles too.
 
 Loops of `WinogradTiles`, for images of many tiles::
 
@@ -52,10 +57,11 @@ errors stay below::
     (length + 16 * axes) * u * product of amplifications * (channels * taps * x * w)
 
 A sum of products that is rounded n times errs by at most n u times the sum of its absolute terms; 16 covers what an
-axis rounds in its three transforms. ``length`` is the number of channels, or ``CHUNK + channels / CHUNK`` in the second
-order. Random errors cancel: against the largest output, layers of residual networks err by 2e-6 to 5e-6 with F(4,3)
-and 4e-7 to 9e-7 with F(2,3). Long sums of equal numbers, whose errors do not cancel, come nearest to the bound, to
-about a fifteenth.
+axis rounds in its three transforms. ``taps`` are those of all triples, zeros included. ``length`` is the number of
+channels times that of triples; in the second order, what a chunk of channels has of them, and the number of chunks.
+Random errors cancel: against the largest output, layers of residual networks err by 2e-6 to 5e-6 with F(4,3) and 4e-7
+to 9e-7 with F(2,3). Long sums of equal numbers, whose errors do not cancel, come nearest to the bound, to about a
+fifteenth.
 """
 
 from __future__ import annotations
@@ -92,7 +98,7 @@ SIZES = ("id", "ih", "iw", "od", "oh", "ow", "pd", "ph", "pw", "td", "th", "tw",
 WEIGHT = ("lane", "reduce", "weight_d", "weight_h", "weight_w", "order", "tap")
 PLACES = ("u", "v", "m", "inputs", "outputs", "stage", "values", "scratch", "scratch_size")
 CHUNK = 64
-"""Input channels whose transformed weights a thread of `WinogradWide` holds."""
+"""Terms of a sum whose transformed weights a thread of `WinogradWide` holds: input channels, for each triple."""
 PRODUCT, INPUT, OUTPUT, WEIGHT_PLANE, WEIGHT_TAP, BYTES_PER_CYCLE = 1.05, 6, 6, 6, 12, 8
 """Measured cycles: of a multiply-add, of a vector in a plane of each transform, of a vector of weights turned round."""
 INPUTS = 16
@@ -111,12 +117,10 @@ class Winograd(Algorithm):
         """See `Algorithm`."""
         if spec.groups != 1:
             return "channels are in groups"
-        if set(spec.stride) != {1} or any(
-            step != 1 and taps != 1 for step, taps in zip(spec.dilation, spec.kernel_size, strict=True)
-        ):
-            return "stride and dilation are not 1"
-        if 3 not in spec.kernel_size or not set(spec.kernel_size) <= {1, 3}:
-            return "kernels have three taps an axis"
+        if set(spec.stride) != {1}:
+            return "stride is not 1"
+        if set(spec.kernel_size) == {1}:
+            return "one tap leaves nothing to share"
         return None
 
     def tolerance(self, problem: ConvProblem) -> float:
@@ -125,19 +129,23 @@ class Winograd(Algorithm):
 
     def bound(self, problem: ConvProblem) -> float:
         """The largest error for operands of at most 1: multiply by the largest of each."""
-        dims = sum(taps == 3 for taps in problem.spec.kernel_size)
-        return (self.length(_summed(problem.spec)) + 16 * dims) * self._unit(problem)
+        spec = problem.spec
+        dims = sum(taps > 1 for taps in spec.kernel_size)
+        triples = math.prod(one.triples for one in axes(spec, self.tile))
+        return (self.length(_summed(spec), triples) + 16 * dims) * self._unit(problem)
 
-    def length(self, ics: int) -> int:
-        """How many additions follow each other in a sum over ``ics`` channels."""
-        return ics
+    def length(self, ics: int, triples: int) -> int:
+        """How many additions follow each other in a sum over ``ics`` channels, of ``triples`` each."""
+        return ics * triples
 
     def _unit(self, problem: ConvProblem) -> float:
         """What one rounding of every term can amount to, for operands of at most 1."""
         spec = problem.spec
         epsilon = 2.0**-24 if spec.dtype == "float32" else 2.0**-53
-        growth = math.prod(one.amplification for one in axes(spec, self.tile))
-        return epsilon * growth * _summed(spec) * math.prod(spec.kernel_size)
+        growth = math.prod(
+            one.filter.amplification * one.filter.taps * one.triples for one in axes(spec, self.tile)
+        )  # fmt: skip
+        return epsilon * growth * _summed(spec)
 
     def signature(self, spec: Spec) -> Signature:
         """See `Algorithm`."""
@@ -152,8 +160,8 @@ class Winograd(Algorithm):
         lane, reduce, *taps = weight_strides
         if spec.pass_ == "grad_input":
             read, written, lane, reduce = written, read, reduce, lane
-            pads = [one.taps - 1 - pad for one, pad in zip(s.axes, pads, strict=True)]
-        counts = [-(-size // one.outputs) for size, one in zip(written, s.axes, strict=True)]
+            pads = [(one.taps - 1) * one.dilation - pad for one, pad in zip(s.axes, pads, strict=True)]
+        counts = [one.tiles(size) for size, one in zip(written, s.axes, strict=True)]
         depth, height, width = [0] * missing + taps
         order, tap = weight_order(s, lane, reduce, (depth, height, width))
         tiles = problem.batch * math.prod(counts)
@@ -184,17 +192,17 @@ class Winograd(Algorithm):
         s = shape(spec, target, self.tile)
         size = BYTES[spec.dtype]
         written = three(problem.input_size if spec.pass_ == "grad_input" else problem.output_size)
-        counts = [-(-count // one.outputs) for count, one in zip(written, s.axes, strict=True)]
+        counts = [one.tiles(size) for size, one in zip(written, s.axes, strict=True)]
         tiles = problem.batch * math.prod(counts)
         form, block = self.blocking(s, tiles, 1, target.l2_bytes // size)
         computed = -(-tiles // form) * form
-        sums = s.planes * s.blocks * s.vectors * s.ics * computed
+        sums = s.planes * s.blocks * s.vectors * s.terms * computed
         loads = max(1.0, (form + s.vectors) / (form * s.vectors))
         moved = problem.batch * (math.prod(problem.input_size) * spec.in_channels
                                  + math.prod(problem.output_size) * spec.out_channels)  # fmt: skip
         return (
             sums * loads * PRODUCT
-            + tiles * s.planes * (-(-s.ics // s.lanes) * INPUT + s.blocks * s.vectors * OUTPUT)
+            + tiles * s.planes * (-(-s.ics // s.lanes) * s.triples * INPUT + s.blocks * s.vectors * OUTPUT)
             + self.weight_cycles(s, tiles, block)
             + self.streamed(s, tiles, block, target.l2_bytes // size) * size / BYTES_PER_CYCLE
             + moved * size * (1.5 if spec.layout == "channels_last" else 2.5) / BYTES_PER_CYCLE
@@ -202,7 +210,7 @@ class Winograd(Algorithm):
 
     def weight_cycles(self, s: Shape, tiles: int, block: int) -> float:
         """What transforming all weights costs, once."""
-        return s.ics * s.blocks * s.vectors * (s.planes * WEIGHT_PLANE + s.taps * WEIGHT_TAP)
+        return s.ics * s.blocks * s.vectors * (s.planes * s.triples * WEIGHT_PLANE + s.taps * WEIGHT_TAP)
 
     def streamed(self, s: Shape, tiles: int, block: int, cache: int) -> float:
         """Transformed values that come from beyond the second-level cache, of ``cache`` values."""
@@ -252,7 +260,7 @@ class WinogradTiles(Winograd):
 
     def streamed(self, s: Shape, tiles: int, block: int, cache: int) -> float:
         """See `Winograd`: the weights, for each task."""
-        weights = s.blocks * s.planes * s.ics * s.width
+        weights = s.blocks * s.planes * s.terms * s.width
         return weights * (1.5 + (0.15 * -(-tiles // block) if weights > cache // 4 else 0))
 
     def held(self, s: Shape, block: int) -> int:
@@ -265,8 +273,8 @@ class WinogradTiles(Winograd):
 
     def memory(self, s: Shape, tiles: int, row: int, block: int) -> tuple[dict[str, int], dict[str, int]]:
         """See `Winograd`."""
-        inputs, outputs = s.row(min(row, block))
-        return {"u": s.blocks * s.planes * s.ics * s.width}, {
+        inputs, outputs = s.row(row, block)
+        return {"u": s.blocks * s.planes * s.terms * s.width}, {
             "v": s.planes * (block * s.v_pitch + s.lanes),
             "m": s.planes * (block * s.width + s.lanes),
             "inputs": inputs,
@@ -284,9 +292,9 @@ class WinogradTiles(Winograd):
             block, first = task // chunks, task % chunks * s.lanes
             ics = k.minimum(s.ics - first, s.lanes)
             own = _own(k)
-            to = k.pointers["workspace"] + (block * (s.planes * s.ics) + first) * s.width
+            to = k.pointers["workspace"] + (block * (s.planes * s.terms) + first * s.triples) * s.width
             fetch_weights(k, s, block, first, ics, own + k.numbers["stage"])
-            u = Planes(to, s.ics * s.width)
+            u = Planes(to, s.terms * s.width)
             weight_transform(k, spec, s, own + k.numbers["stage"], ics, u, own + k.numbers["values"])
         with k.phase("tiles"), k.tasks() as task:
             n, own = k.numbers, _own(k)
@@ -296,8 +304,8 @@ class WinogradTiles(Winograd):
             m = Planes(own + n["m"], n["block"] * s.width + s.lanes)
             input_transform(k, spec, s, first, last, v, own)
             with k.loop(s.blocks) as block:
-                u = Planes(k.pointers["workspace"] + block * (s.planes * s.ics * s.width), s.ics * s.width)
-                products(k, s, u, v, m, s.ics, last - first, add=False)
+                u = Planes(k.pointers["workspace"] + block * (s.planes * s.terms * s.width), s.terms * s.width)
+                products(k, s, u, v, m, s.terms, last - first, add=False)
                 output_transform(k, spec, s, block, first, last, m, own)
         return k.finish()
 
@@ -307,13 +315,16 @@ class WinogradWide(Winograd):
 
     phases = ("inputs", "channels")
 
-    def length(self, ics: int) -> int:
+    def length(self, ics: int, triples: int) -> int:
         """See `Winograd`: chunks are summed first."""
-        return min(ics, CHUNK) + -(-ics // CHUNK)
+        chunk = _chunk(triples)
+        return min(ics, chunk) * triples + -(-ics // chunk)
 
     def streamed(self, s: Shape, tiles: int, block: int, cache: int) -> float:
         """See `Winograd`: the inputs, for each block of output channels."""
-        return tiles * s.planes * s.v_pitch * (2 + 0.4 * s.blocks)
+        values = tiles * s.planes * s.v_pitch
+        # Beyond some sixteen times the second-level cache they come from memory, most of the way.
+        return values * (2 + 0.4 * s.blocks) * (2 if values > 16 * cache else 1)
 
     def weight_cycles(self, s: Shape, tiles: int, block: int) -> float:
         """See `Winograd`: once for each group of tiles."""
@@ -321,7 +332,7 @@ class WinogradWide(Winograd):
 
     def held(self, s: Shape, block: int) -> int:
         """See `Winograd`."""
-        return s.planes * s.width * (block + CHUNK)
+        return s.planes * s.width * (block + _chunk(s.triples) * s.triples)
 
     def tasks(self, s: Shape, tiles: int, block: int) -> tuple[int, int]:
         """See `Winograd`."""
@@ -329,11 +340,11 @@ class WinogradWide(Winograd):
 
     def memory(self, s: Shape, tiles: int, row: int, block: int) -> tuple[dict[str, int], dict[str, int]]:
         """See `Winograd`."""
-        inputs, _ = s.row(min(row, INPUTS))
-        _, outputs = s.row(min(row, block))
+        inputs, _ = s.row(row, INPUTS)
+        _, outputs = s.row(row, block)
         # Register tiles may read a few rows beyond the last.
         return {"v": s.planes * (tiles * s.v_pitch + s.lanes) + max(s.forms) * s.v_pitch}, {
-            "u": s.planes * (CHUNK * s.width + s.lanes),
+            "u": s.planes * (_chunk(s.triples) * s.triples * s.width + s.lanes),
             "m": s.planes * (block * s.width + s.lanes),
             "inputs": inputs,
             "outputs": outputs,
@@ -345,6 +356,7 @@ class WinogradWide(Winograd):
         """See `Algorithm`."""
         s = shape(spec, target, self.tile)
         k = Kernel("winograd_wide", target, self.signature(spec), spec.dtype)
+        chunk = _chunk(s.triples)
         with k.phase("inputs"), k.tasks() as task:
             first = task * INPUTS
             last = k.minimum(first + INPUTS, k.numbers["tiles"])
@@ -355,24 +367,29 @@ class WinogradWide(Winograd):
             block, first = task // groups, task % groups * n["block"]
             last = k.minimum(first + n["block"], n["tiles"])
             count = last - first
-            u = Planes(own + n["u"], CHUNK * s.width + s.lanes)
+            u = Planes(own + n["u"], chunk * s.triples * s.width + s.lanes)
             m = Planes(own + n["m"], n["block"] * s.width + s.lanes)
             fill(k, m.first, m.distance * s.planes)
             v, stage = self._v(k, s, first), own + n["stage"]
-            with k.loop(s.ics, step=CHUNK) as begin:
-                ics = k.minimum(s.ics - begin, CHUNK)
+            with k.loop(s.ics, step=chunk) as begin:
+                ics = k.minimum(s.ics - begin, chunk)
                 with k.loop(ics, step=s.lanes) as part:
                     some = k.minimum(ics - part, s.lanes)
                     fetch_weights(k, s, block, begin + part, some, stage)
-                    weight_transform(
-                        k, spec, s, stage, some, Planes(u.first + part * s.width, u.distance), own + n["values"]
-                    )
-                products(k, s, u, Planes(v.first + begin, v.distance), m, ics, count, add=True)
+                    place = Planes(u.first + part * (s.triples * s.width), u.distance)
+                    weight_transform(k, spec, s, stage, some, place, own + n["values"])
+                some_v = Planes(v.first + begin * s.triples, v.distance)
+                products(k, s, u, some_v, m, ics * s.triples, count, add=True)
             output_transform(k, spec, s, block, first, last, m, own)
         return k.finish()
 
     def _v(self, k: Kernel, s: Shape, first: Index) -> Planes:
         return Planes(k.pointers["workspace"] + first * s.v_pitch, k.numbers["tiles"] * s.v_pitch + s.lanes)
+
+
+def _chunk(triples: int) -> int:
+    """Input channels of a chunk: whole vectors on every target."""
+    return max(16, CHUNK // triples // 16 * 16)
 
 
 def _summed(spec: Spec) -> int:
@@ -390,6 +407,13 @@ class WinogradFour(WinogradTiles):
 
     name = "winograd-4"
     tile = 4
+
+
+class WinogradThree(WinogradTiles):
+    """F(3, 3): three outputs an axis, for small images and for the few outputs of a residue."""
+
+    name = "winograd-3"
+    tile = 3
 
 
 class WinogradTwo(WinogradTiles):

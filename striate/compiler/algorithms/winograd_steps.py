@@ -3,7 +3,7 @@
 `winograd` says what they are for and in which order they run. Tiles of all samples are numbered in one row, and a step
 works on any run of them. Where a row of tiles crosses the border of the image, where channels do not fill vectors, or
 where the layout is contiguous, its inputs and outputs pass through scratch memory, channels last; the transforms
-themselves know no edges and no masks.
+themselves know no edges and no masks. A row in scratch memory is dense, whatever the dilation (`winograd_axis`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from striate.compiler.algorithms.axes import three
-from striate.compiler.algorithms.winograd_transform import Axis, axis, transform
+from striate.compiler.algorithms.winograd_axis import Axis, axis
+from striate.compiler.algorithms.winograd_transform import transform
 from striate.compiler.moves import copy, fill, transpose
 
 if TYPE_CHECKING:
@@ -49,9 +50,14 @@ class Shape:
         return math.prod(axis.taps for axis in self.axes)
 
     @property
-    def outputs(self) -> int:
-        """Outputs of a tile."""
-        return math.prod(axis.outputs for axis in self.axes)
+    def triples(self) -> int:
+        """Parts of a kernel that are transformed each for itself."""
+        return math.prod(axis.triples for axis in self.axes)
+
+    @property
+    def terms(self) -> int:
+        """Products that are summed in a plane: input channels, for each triple."""
+        return self.ics * self.triples
 
     @property
     def width(self) -> int:
@@ -68,23 +74,27 @@ class Shape:
         """Values between neighbouring pixels in scratch memory."""
         return -(-self.ics // self.lanes) * self.lanes
 
-    def row(self, tiles: int) -> tuple[int, int]:
-        """Values of the inputs and of the outputs of a row of tiles, in scratch memory."""
+    def row(self, tiles: int, most: int) -> tuple[int, int]:
+        """Values of the inputs and outputs of ``most`` neighbouring tiles of a row of ``tiles``, in scratch memory."""
         depth, height, width = self.axes
-        reach = tiles * width.outputs
-        inputs = depth.inputs * height.inputs * (reach + width.taps - 1) * self.pitch
+        reach = width.widest(tiles, most)
+        beyond = (width.span - width.outputs) * width.dilation
+        inputs = depth.span * height.span * (reach + beyond) * self.pitch
         return inputs, depth.outputs * height.outputs * reach * self.width
 
     @property
     def v_pitch(self) -> int:
         """Values between neighbouring tiles of ``V``: an odd number of vectors where there are many."""
-        return self.pitch + (self.lanes if self.pitch >= 8 * self.lanes and self.pitch // self.lanes % 2 == 0 else 0)
+        # The last vector of the last triple is stored whole.
+        vectors = -(-(self.terms + self.pitch - self.ics) // self.lanes)
+        return (vectors + (vectors >= 8 and vectors % 2 == 0)) * self.lanes
 
 
 def axes(spec: Spec, tile: int) -> tuple[Axis, Axis, Axis]:
     """How each axis is computed for tiles of ``tile`` outputs; volumes take two in depth, or planes are too many."""
-    kd, kh, kw = three(spec.kernel_size)
-    return axis(min(tile, 2), kd), axis(tile, kh), axis(tile, kw)
+    outputs = (min(tile, 2), tile, tile)
+    depth, height, width = map(axis, outputs, three(spec.kernel_size), three(spec.dilation))
+    return depth, height, width
 
 
 def shape(spec: Spec, target: Target, tile: int) -> Shape:
@@ -158,21 +168,47 @@ def fetch_weights(k: Kernel, s: Shape, block: Index, first: Index, ics: Index, s
             (to + lane).store((came + lane * n["lane"]).load())
 
 
-def weight_transform(k: Kernel, spec: Spec, s: Shape, stage: Pointer, ics: Index, u: Planes, values: Pointer) -> None:
-    """From ``[ic][tap][lane]`` to ``U``; taps are flipped for the gradient."""
-    depth, height, width = s.axes
-    with k.loop(ics) as ic, k.loop(s.width, step=s.lanes) as lane:
-        taps, to = stage + ic * (s.taps * s.width) + lane, u.first + ic * s.width + lane
+@contextmanager
+def _triples(k: Kernel, s: Shape) -> Iterator[tuple[Number, tuple[Number, Number, Number]]]:
+    """Repeat the body for each triple: its number, and its place along each axis."""
+    _, height, width = s.axes
+    if s.triples == 1:
+        yield 0, (0, 0, 0)
+        return
+    with k.loop(s.triples) as triple:
+        rest = triple // width.triples
+        yield triple, (rest // height.triples, rest % height.triples, triple % width.triples)
 
-        def read(d: Number, h: int, w: int, taps: Pointer = taps) -> Vector:
-            if spec.pass_ == "grad_input":
-                d, h, w = depth.taps - 1 - d, height.taps - 1 - h, width.taps - 1 - w
-            return (taps + ((d * height.taps + h) * width.taps + w) * s.width).load(s.lanes)
+
+def weight_transform(k: Kernel, spec: Spec, s: Shape, stage: Pointer, ics: Index, u: Planes, values: Pointer) -> None:
+    """From ``[ic][tap][lane]`` to ``U``, for up to a vector of ``ics``; taps are flipped for the gradient."""
+    depth, height, width = s.axes
+    with (
+        _triples(k, s) as (triple, place),
+        k.loop(ics) as ic,
+        k.loop(s.width, step=s.lanes) as lane,
+    ):
+        taps, to = stage + ic * (s.taps * s.width) + lane, u.first + (ics * triple + ic) * s.width + lane
+
+        def read(
+            d: Number, h: int, w: int, taps: Pointer = taps, place: tuple[Number, Number, Number] = place
+        ) -> Vector:
+            at: Number = 0
+            missing = []
+            for one, before, near in zip(s.axes, place, (d, h, w), strict=True):
+                tap = before * one.filter.taps + near
+                if one.taps % one.filter.taps and not (isinstance(near, int) and near < one.taps % one.filter.taps):
+                    missing.append(k.index(tap) >= one.taps)
+                at = at * one.taps + (one.taps - 1 - tap if spec.pass_ == "grad_input" else tap)
+            source = taps + at * s.width
+            for gone in missing:
+                source = k.either(gone, k.zeros(s.lanes), source)
+            return source.load(s.lanes)
 
         def write(d: int, h: Number, w: Number, value: Vector, to: Pointer = to) -> None:
             (to + ((d * height.inputs + h) * width.inputs + w) * u.distance).store(value)
 
-        transform(k, (depth.g, height.g, width.g), read, write, values)
+        transform(k, (depth.filter.g, height.filter.g, width.filter.g), read, write, values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,44 +239,45 @@ def _rows(k: Kernel, first: Index, last: Index) -> Iterator[Row]:
 
 
 def input_transform(k: Kernel, spec: Spec, s: Shape, first: Index, last: Index, v: Planes, own: Pointer) -> None:
-    """From the input of tiles ``first`` up to ``last`` to ``V``, which begins with the first of them."""
+    """From the input of tiles ``first`` up to ``last`` to ``V``, which begins with the first of them.
+
+    Along a row of ``V`` a vector of channels of one triple is followed by that of the next, and then by more channels.
+    """
     n, (depth, height, width) = k.numbers, s.axes
     source = k.pointers[k.signature.pointers[0]]
     scratch, values = own + n["inputs"], own + n["values"]
     with _rows(k, first, last) as row:
-        z, y, x = (
-            row.depth * depth.outputs - n["pd"],
-            row.height * height.outputs - n["ph"],
-            row.first * width.outputs - n["pw"],
-        )
-        reach = row.count * width.outputs + (width.taps - 1)
+        left, covered = width.covered(row.first, row.count)
+        z, y, x = depth.corner(row.depth) - n["pd"], height.corner(row.height) - n["ph"], left - n["pw"]
+        reach = covered + (width.span - width.outputs) * width.dilation
         base = k.variable(scratch)
-        across, down = k.variable(reach * s.pitch), k.variable(reach * (height.inputs * s.pitch))
+        across, down = k.variable(reach * s.pitch), k.variable(reach * (height.span * s.pitch))
         if spec.layout == "channels_last" and s.ics == s.pitch:
-            inside = (z >= 0) & (z + depth.inputs <= n["id"]) & (y >= 0) & (y + height.inputs <= n["ih"])
+            inside = (z >= 0) & (z + ((depth.span - 1) * depth.dilation + 1) <= n["id"]) & (y >= 0)
+            inside = inside & (y + ((height.span - 1) * height.dilation + 1) <= n["ih"])
             inside = inside & (x >= 0) & (x + reach <= n["iw"])
             with k.when(inside):
                 base.set(source + (((row.sample * n["id"] + z) * n["ih"] + y) * n["iw"] + x) * s.ics)
-                across.set(n["iw"] * s.ics)
-                down.set(n["ih"] * n["iw"] * s.ics)
+                across.set(n["iw"] * (height.dilation * s.ics))
+                down.set(n["ih"] * n["iw"] * (depth.dilation * s.ics))
             with k.unless(inside):
                 _stage(k, spec, s, row.sample, (z, y, x), reach, scratch)
         else:
             _stage(k, spec, s, row.sample, (z, y, x), reach, scratch)
-        rows, slabs = across.get(), down.get()
-        with k.loop(row.count) as tile, k.loop(s.ics, step=s.lanes) as ic:
-            corner = base.get() + tile * (width.outputs * s.pitch) + ic
-            to = v.first + (row.slot + tile) * s.v_pitch + ic
+        slabs, rows, pixels = down.get(), across.get(), width.dilation * s.pitch
+        with k.loop(row.count) as tile:
+            corner = base.get() + (width.corner(row.first + tile) - left) * s.pitch
+            with k.loop(s.ics, step=s.lanes) as ic, _triples(k, s) as (triple, place):
+                shift = slabs * (3 * place[0]) + rows * (3 * place[1]) + k.index(place[2]) * (3 * pixels)
+                at = v.first + (row.slot + tile) * s.v_pitch + ic * s.triples + k.minimum(s.ics - ic, s.lanes) * triple
 
-            def read(
-                d: Number, h: int, w: int, corner: Pointer = corner, rows: Index = rows, slabs: Index = slabs
-            ) -> Vector:
-                return (corner + d * slabs + h * rows + w * s.pitch).load(s.lanes)
+                def read(d: Number, h: int, w: int, at: Pointer = corner + ic + shift) -> Vector:
+                    return (at + d * slabs + h * rows + w * pixels).load(s.lanes)
 
-            def write(d: int, h: Number, w: Number, value: Vector, to: Pointer = to) -> None:
-                (to + ((d * height.inputs + h) * width.inputs + w) * v.distance).store(value)
+                def write(d: int, h: Number, w: Number, value: Vector, at: Pointer = at) -> None:
+                    (at + ((d * height.inputs + h) * width.inputs + w) * v.distance).store(value)
 
-            transform(k, (depth.b, height.b, width.b), read, write, values)
+                transform(k, (depth.filter.b, height.filter.b, width.filter.b), read, write, values)
 
 
 def _stage(
@@ -249,9 +286,9 @@ def _stage(
     """Bring the inputs of a row of tiles to ``scratch``, channels last, with zeros where there is no image."""
     n, (depth, height, _) = k.numbers, s.axes
     source, (z0, y0, x0) = k.pointers[k.signature.pointers[0]], corner
-    with k.loop(depth.inputs) as d, k.loop(height.inputs) as h:
-        z, y = z0 + d, y0 + h
-        to = scratch + (d * height.inputs + h) * (reach * s.pitch)
+    with k.loop(depth.span) as d, k.loop(height.span) as h:
+        z, y = z0 + d * depth.dilation, y0 + h * height.dilation
+        to = scratch + (d * height.span + h) * (reach * s.pitch)
         low, high = k.variable(reach), k.variable(reach)
         with k.when((z >= 0) & (z < n["id"]) & (y >= 0) & (y < n["ih"])):
             low.set(k.minimum(k.maximum(0 - x0, 0), reach))
@@ -272,19 +309,27 @@ def _stage(
                     copy(k, came + x * s.ics, to + (start + x) * s.pitch, s.ics)
 
 
-def products(k: Kernel, s: Shape, u: Planes, v: Planes, m: Planes, ics: Number, count: Index, add: bool) -> None:
-    """From ``V`` and ``U`` to ``M``, or on top of it, for ``ics`` input channels and one block of output channels.
+def products(k: Kernel, s: Shape, u: Planes, v: Planes, m: Planes, terms: Number, count: Index, add: bool) -> None:
+    """From ``V`` and ``U`` to ``M``, or on top of it, for ``count`` tiles and one block of output channels.
 
     The last register tile may read rows of ``V`` that stand for no tile; nobody reads what it makes of them.
     """
-    with k.loop(s.planes) as plane:
-        weights, tiles, results = u.plane(plane), v.plane(plane), m.plane(plane)
-        for form in s.forms:
-            with k.when(k.numbers["form"].equals(form)), k.loop(count, step=form) as start:
+    for form in s.forms:
+
+        def multiply(
+            k: Kernel,
+            weights: Pointer,
+            tiles: Pointer,
+            results: Pointer,
+            terms: Index,
+            count: Index,
+            form: int = form,
+        ) -> None:
+            with k.loop(count, step=form) as start:
                 values, to = tiles + start * s.v_pitch, results + start * s.width
                 places = [to + (p * s.width + lane * s.lanes) for p in range(form) for lane in range(s.vectors)]
                 sums = [k.variable(k.constant(0.0, s.lanes)) for _ in places]
-                with k.walk(ics, (weights, s.width), (values, 1)) as (row, column):
+                with k.walk(terms, (weights, s.width), (values, 1)) as (row, column):
                     lanes = [(row + lane * s.lanes).load(s.lanes) for lane in range(s.vectors)]
                     for p in range(form):
                         value = (column + p * s.v_pitch).load().broadcast(s.lanes)
@@ -294,6 +339,10 @@ def products(k: Kernel, s: Shape, u: Planes, v: Planes, m: Planes, ics: Number, 
                 for place, total in zip(places, sums, strict=True):
                     # What is there already is added last: accumulators that begin with it cost LLVM a spill.
                     place.store(total.get() + place.load(s.lanes) if add else total.get())
+
+        with k.when(k.numbers["form"].equals(form)), k.loop(s.planes) as plane:
+            # A function of its own, or what else a task has to remember can cost sums their registers.
+            k.shared(f"multiply_{form}", multiply, u.plane(plane), v.plane(plane), m.plane(plane), terms, count)
 
 
 def output_transform(
@@ -306,21 +355,22 @@ def output_transform(
     oc = block * s.width
     ocs = k.minimum(s.ocs - oc, s.width)
     with _rows(k, first, last) as row:
-        z, y, x = row.depth * depth.outputs, row.height * height.outputs, row.first * width.outputs
-        reach = row.count * width.outputs
-        base, pixel = k.variable(scratch), k.variable(k.index(s.width))
+        z, y = depth.corner(row.depth), height.corner(row.height)
+        x, reach = width.covered(row.first, row.count)
+        base, pixel = k.variable(scratch), k.variable(k.index(width.dilation * s.width))
         across, down = k.variable(reach * s.width), k.variable(reach * (height.outputs * s.width))
-        inside = (z + depth.outputs <= n["od"]) & (y + height.outputs <= n["oh"]) & (x + reach <= n["ow"])
-        inside = inside & ocs.equals(s.width)
+        inside = (z + ((depth.outputs - 1) * depth.dilation + 1) <= n["od"]) & ocs.equals(s.width)
+        inside = inside & (y + ((height.outputs - 1) * height.dilation + 1) <= n["oh"]) & (x + reach <= n["ow"])
         if spec.layout == "channels_last":
             with k.when(inside):
                 base.set(result + (((row.sample * n["od"] + z) * n["oh"] + y) * n["ow"] + x) * s.ocs + oc)
-                pixel.set(k.index(s.ocs))
-                across.set(n["ow"] * s.ocs)
-                down.set(n["oh"] * n["ow"] * s.ocs)
+                pixel.set(k.index(width.dilation * s.ocs))
+                across.set(n["ow"] * (height.dilation * s.ocs))
+                down.set(n["oh"] * n["ow"] * (depth.dilation * s.ocs))
         place, step, rows, slabs = base.get(), pixel.get(), across.get(), down.get()
+        apart = k.select(inside, s.ocs, s.width) if spec.layout == "channels_last" else k.index(s.width)
         with k.loop(row.count) as tile, k.loop(s.width, step=s.lanes) as lane:
-            corner = place + tile * width.outputs * step + lane
+            corner = place + (width.corner(row.first + tile) - x) * apart + lane
             tiles = m.first + (row.slot + tile) * s.width + lane
             bias = k.pointers["bias"] + oc + lane
             added = bias.load(s.lanes, k.mask(ocs - lane)) if spec.bias else None
@@ -337,19 +387,19 @@ def output_transform(
                     value = value.maximum(k.constant(0.0, s.lanes))
                 (corner + d * slabs + h * rows + w * step).store(value)
 
-            transform(k, (depth.a, height.a, width.a), read, write, values)
+            transform(k, (depth.filter.a, height.filter.a, width.filter.a), read, write, values)
         if spec.layout == "channels_last":
             with k.unless(inside):
-                _leave(k, spec, s, row.sample, (z, y, x), reach, oc, ocs, scratch)
+                _leave(k, spec, s, row, (z, y, x), reach, oc, ocs, scratch)
         else:
-            _leave(k, spec, s, row.sample, (z, y, x), reach, oc, ocs, scratch)
+            _leave(k, spec, s, row, (z, y, x), reach, oc, ocs, scratch)
 
 
 def _leave(
     k: Kernel,
     spec: Spec,
     s: Shape,
-    sample: Index,
+    row: Row,
     corner: tuple[Index, Index, Index],
     reach: Index,
     oc: Index,
@@ -357,16 +407,43 @@ def _leave(
     scratch: Pointer,
 ) -> None:
     """Bring the results of a row of tiles from ``scratch`` to the output, as far as it reaches."""
-    n, (depth, height, _) = k.numbers, s.axes
-    result, (z, y, x) = k.pointers[k.signature.pointers[3]], corner
-    count = k.minimum(n["ow"] - x, reach)
-    with k.loop(k.minimum(n["od"] - z, depth.outputs)) as d, k.loop(k.minimum(n["oh"] - y, height.outputs)) as h:
-        came = scratch + (d * height.outputs + h) * (reach * s.width)
+    n, (depth, height, width) = k.numbers, s.axes
+    result, (z0, y0, x) = k.pointers[k.signature.pointers[3]], corner
+    end = k.minimum(n["ow"] - x, reach)
+    slabs, rows = n["od"] - z0 + (depth.dilation - 1), n["oh"] - y0 + (height.dilation - 1)
+    with (
+        k.loop(k.minimum(slabs // depth.dilation, depth.outputs)) as d,
+        k.loop(k.minimum(rows // height.dilation, height.outputs)) as h,
+        _pieces(k, width, row) as (start, size),
+    ):
+        z, y = z0 + d * depth.dilation, y0 + h * height.dilation
+        count = k.minimum(end - start, size)
+        came = scratch + ((d * height.outputs + h) * reach + start) * s.width
         if spec.layout == "contiguous":
             pixels = n["od"] * n["oh"] * n["ow"]
-            to = result + (sample * s.ocs + oc) * pixels + ((z + d) * n["oh"] + y + h) * n["ow"] + x
+            to = result + (row.sample * s.ocs + oc) * pixels + (z * n["oh"] + y) * n["ow"] + x + start
             transpose(k, came, s.width, to, pixels, count, ocs)
         else:
-            to = result + (((sample * n["od"] + z + d) * n["oh"] + y + h) * n["ow"] + x) * s.ocs + oc
+            to = result + (((row.sample * n["od"] + z) * n["oh"] + y) * n["ow"] + x + start) * s.ocs + oc
             with k.loop(count) as place:
                 copy(k, came + place * s.width, to + place * s.ocs, ocs)
+
+
+@contextmanager
+def _pieces(k: Kernel, width: Axis, row: Row) -> Iterator[tuple[Number, Index]]:
+    """Repeat the body for each run of neighbouring outputs that tiles of ``row`` make: where it begins, and its size.
+
+    Groups at the ends of the row may belong to it in part; of their outputs, others come from other tasks.
+    """
+    step = width.dilation
+    begin, reach = width.covered(row.first, row.count)
+    if step == 1:
+        yield 0, reach
+        return
+    with k.loop(reach // width.group) as group:
+        before = (begin // width.group + group) * step
+        first = k.maximum(row.first - before, 0)
+        count = k.minimum(row.first + row.count - before, step) - first
+        whole = count.equals(step)
+        with k.loop(k.select(whole, 1, width.outputs)) as piece:
+            yield group * width.group + piece * step + first, k.select(whole, width.group, count)

@@ -34,17 +34,23 @@ if TYPE_CHECKING:
 Matrix: TypeAlias = tuple[tuple[Fraction, ...], ...]
 
 _A, _B = Fraction(5, 8), Fraction(3, 2)
-POINTS = {2: (Fraction(0), Fraction(1), Fraction(-1)), 4: (Fraction(0), _A, -_A, _B, -_B)}
+_C, _D = Fraction(3, 4), Fraction(2)
+POINTS = {
+    2: (Fraction(0), Fraction(1), Fraction(-1)),
+    3: (Fraction(0), _C, -_C, _D),
+    4: (Fraction(0), _A, -_A, _B, -_B),
+}
 """Points of F(m, 3), by m, besides infinity.
 
 Measured on random 3x3 layers, the usual 0, 1, -1, 2, -2 have 2.4 times the root mean square error of these and 4 times
-the largest, because their powers differ less in size; multiplying by 5/8 costs no more than adding.
+the largest, because their powers differ less in size; multiplying by 5/8 costs no more than adding. Those for three
+outputs are the best of some seventy tried, two thirds of the error of 0, 1, -1, 2.
 """
 
 
 @dataclass(frozen=True, slots=True)
-class Axis:
-    """How one spatial axis is computed: ``outputs`` at a time, from ``inputs`` neighbouring ones."""
+class Filter:
+    """F(outputs, taps): so many outputs at a time, from ``inputs`` neighbouring ones."""
 
     taps: int
     outputs: int
@@ -73,15 +79,15 @@ def _size(row: Sequence[Fraction]) -> Fraction:
 
 
 @cache
-def axis(outputs: int, taps: int) -> Axis:
-    """F(outputs, taps); an axis of one tap is computed pixel by pixel.
+def filtering(outputs: int, taps: int) -> Filter:
+    """F(outputs, taps); one tap is computed pixel by pixel.
 
-    >>> axis(2, 3).a == ((1, 1, 1, 0), (0, 1, -1, 1))
+    >>> filtering(2, 3).a == ((1, 1, 1, 0), (0, 1, -1, 1))
     True
     """
     if taps == 1:
         one = ((Fraction(1),),)
-        return Axis(1, 1, one, one, one)
+        return Filter(1, 1, one, one, one)
     points = POINTS[outputs]
     others = [points[:j] + points[j + 1 :] for j in range(len(points))]
     a = [(*(p**i for p in points), Fraction(int(i == outputs - 1))) for i in range(outputs)]
@@ -89,7 +95,7 @@ def axis(outputs: int, taps: int) -> Axis:
     g.append(tuple(Fraction(int(k == taps - 1)) for k in range(taps)))
     b = [(*_coefficients(rest), Fraction(0)) for rest in others]
     b.append(_coefficients(points))
-    return Axis(taps, outputs, tuple(b), tuple(g), tuple(a))
+    return Filter(taps, outputs, tuple(b), tuple(g), tuple(a))
 
 
 def _at(roots: Sequence[Fraction], x: Fraction) -> Fraction:
