@@ -29,6 +29,10 @@ SPARE = 4
 """Registers that are left to LLVM on other machines than x86."""
 
 
+WIDTHS = (14, 10, 8, 7, 3, 1)
+"""Pixels of tiles, below what registers allow: with what they leave of each other, few waste much of any row."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tile:
     """Accumulators of the inner loop: ``pixels`` results of a row by ``vectors`` vectors of channels."""
@@ -51,8 +55,7 @@ def tiles(spec: Spec, target: Target) -> tuple[Tile, ...]:
     # Where a broadcast is no load of its own, LLVM's allocator wants a few more registers to move things about.
     spare = 1 if target.triple.startswith("x86_64") else SPARE
     most = (target.vector_registers - vectors - spare) // vectors
-    widths = (most, most * 4 // 5, most // 2, most // 4, 1)
-    return tuple(Tile(pixels, vectors) for pixels in dict.fromkeys(filter(None, widths)))
+    return tuple(Tile(pixels, vectors) for pixels in (most, *(pixels for pixels in WIDTHS if pixels < most)))
 
 
 def pitch(spec: Spec) -> int:
@@ -308,17 +311,23 @@ class Gather:
         pixel: int,
         row: Number,
     ) -> None:
-        """One class of columns, with the first form of tile from the preferred one on that is not too wide."""
+        """One class of columns: each form of tile in turn takes what the wider ones before have left of the rows.
+
+        The first form to take part is ``form``. From ``rest`` on, the first that is not too wide takes all that is
+        left, its last tile moved back.
+        """
         k, n = self.k, self.n
         taps = self.wide.of_class(k, number, n["pad_w"])
         columns = self._columns(task, number)
         from_left = k.index(taps.origin) - n["left"]
         done = k.variable(k.index(0))
         for place, tile in enumerate(self.tiles):
-            fits = (columns >= tile.pixels) & done.get().equals(0) & (n["form"] <= place)
-            with k.when(fits):
-                done.set(k.index(1))
-                with k.loop(task.rows) as r, k.loop(columns, step=tile.pixels) as j:
+            begin = done.get()
+            whole = begin + (columns - begin) // tile.pixels * tile.pixels
+            end = k.select(n["rest"] <= place, columns, whole)
+            with k.when((columns >= tile.pixels) & (begin < end) & (n["form"] <= place)):
+                done.set(end)
+                with k.loop(task.rows) as r, k.loop(end, begin, step=tile.pixels) as j:
                     c = k.minimum(j, columns - tile.pixels)
                     top = task.top + r * self.height.source_step
                     left = (task.first_column + c) * self.wide.source_step + taps.origin
