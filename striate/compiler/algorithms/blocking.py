@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from striate.compiler.algorithms import panels
-from striate.compiler.algorithms.axes import Axis, axes, three
+from striate.compiler.algorithms.axes import Axis, axes, flat, three
 from striate.compiler.algorithms.gather import Tile, pitch, tiles, width
 from striate.compiler.target import BYTES
 
@@ -44,17 +44,11 @@ class Shape:
 
     @classmethod
     def of(cls, problem: ConvProblem) -> Shape:
-        """The sizes of a problem. A layer that looks at each pixel alone sees its pixels as one long row."""
-        spec = problem.spec
+        """The sizes of a problem, as `flat` has them."""
+        spec, problem = problem.spec, flat(problem)
         batch, source, result = problem.batch, three(problem.input_size), three(problem.output_size)
         if spec.pass_ == "grad_input":
             source, result = result, source
-        alone = set(spec.kernel_size) == {1} and set(spec.stride) == {1} and source == result
-        if alone and not any(map(sum, problem.pads)):
-            pixels = math.prod(source)
-            if spec.layout == "channels_last":
-                batch, pixels = min(batch, 1), pixels * max(batch, 1)
-            source = result = (1, 1, pixels)
         return cls(batch, source, result, three(tuple(first for first, _ in problem.pads), 0))
 
 

@@ -37,6 +37,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from striate.compiler.algorithm import POINTERS, Algorithm, Launch, Strides
+from striate.compiler.algorithms.axes import flat
 from striate.compiler.algorithms.deliver import deliver
 from striate.compiler.algorithms.few_blocks import Form, blocks_of, tiles_of
 from striate.compiler.algorithms.residues import FEW, Roles, Taps, axis_sizes, inside
@@ -142,7 +143,7 @@ class Gather(Algorithm):
     def launch(self, problem: ConvProblem, target: Target, weight_strides: Strides, threads: int) -> Launch:
         """See `Algorithm`."""
         spec, lanes, tiles = problem.spec, target.lanes(problem.spec.dtype), tiles_of(self, problem.spec, target)
-        roles = tiles.roles
+        problem, roles = flat(problem), tiles.roles
         # Waking a thread costs about as much as this many cycles of work.
         threads = max(1, min(threads, int(self.cycles(problem, target) // 15000)))
         blocks = blocks_of(self, problem, target, threads)
@@ -169,6 +170,7 @@ class Gather(Algorithm):
     def cycles(self, problem: ConvProblem, target: Target) -> float:
         """See `Algorithm`."""
         spec, lanes, known = problem.spec, target.lanes(problem.spec.dtype), tiles_of(self, problem.spec, target)
+        problem = flat(problem)
         cut, roles, sizes = blocks_of(self, problem, target, 1), known.roles, axis_sizes(problem)
         form = known.forms[cut.form]
         depth, height, width = roles.axes

@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from striate.compiler.algorithm import POINTERS, Algorithm, Launch, Strides
-from striate.compiler.algorithms.direct import three
+from striate.compiler.algorithms.axes import flat, three
 from striate.compiler.algorithms.lane_groups import LaneGroups
 from striate.compiler.algorithms.lanewise_rows import axes, dense_taps, memory_cycles, rows_inside, share, turn_rows
 from striate.compiler.algorithms.lanewise_tiles import Line, Rows, line, tiles
@@ -83,7 +83,7 @@ class Lanewise(Algorithm):
 
     def launch(self, problem: ConvProblem, target: Target, weight_strides: Strides, threads: int) -> Launch:
         """See `Algorithm`."""
-        spec = problem.spec
+        spec, problem = problem.spec, flat(problem)
         lanes = LaneGroups.of(spec, target)
         source, result = _sizes(problem)
         missing = (0,) * (3 - spec.spatial_dims)
@@ -108,7 +108,7 @@ class Lanewise(Algorithm):
 
     def cycles(self, problem: ConvProblem, target: Target) -> float:
         """See `Algorithm`."""
-        spec = problem.spec
+        spec, problem = problem.spec, flat(problem)
         lanes = LaneGroups.of(spec, target)
         _, result = _sizes(problem)
         width = axes(spec)[2]

@@ -143,8 +143,8 @@ def _tile(
         begun = lanes.load(k, k.pointers["bias"] + group * lanes.results)
     sums = [k.variable(begun) for _ in range(form.pixels)]
     place = (part.start + first * width.result_step) * rows.result_pitch + skip * lanes.results
-    if not rows.staged and spec.spatial_dims > 1:
-        # A signal is one row, which is read in order: the processor sees that by itself.
+    if not rows.staged and spec.spatial_dims > 1 and set(spec.kernel_size) != {1}:
+        # A signal is one row, as pixels looked at alone are, and read in order: the processor sees that by itself.
         _prefetch(k, spec, lanes, form, rows, part, skip, at, place)
     if part.taps:
         d0, d1 = depth.inside(k, rows.deep, n["sd"])

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from striate.compiler.algorithms.axes import three
+from striate.compiler.algorithms.axes import flat, three
 from striate.compiler.algorithms.weight_staging import gathers
 from striate.compiler.algorithms.weight_tiles import (
     BLOCK_H,
@@ -65,7 +65,9 @@ def blocks_of(problem: ConvProblem, target: Target) -> Blocks:
     """Cut a problem. The result does not depend on the number of threads, so that sums do not either."""
     spec = problem.spec
     tile = tile_of(spec, target)
-    batch, sizes, outs, pads = _flat(problem)
+    whole = flat(problem)
+    batch, sizes, outs = whole.batch, three(whole.input_size), three(whole.output_size)
+    pads = three(tuple(first for first, _ in whole.pads), 0)
     wide, item = tile.vectors * target.lanes(spec.dtype), BYTES[spec.dtype]
     panels, columns = tile.panels(spec), tile.columns(spec, target)
     tile_sums = math.prod(tile.positions) * tile.rows * wide
@@ -101,18 +103,6 @@ def blocks_of(problem: ConvProblem, target: Target) -> Blocks:
         batch, sizes, outs, pads, counts, in_blocks, out_blocks, splits, tasks, most_columns,
         sums, input_elements + tile.rows, grad_elements, work + turning,
     )  # fmt: skip
-
-
-def _flat(problem: ConvProblem) -> tuple[int, tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]:
-    """Batch, input size, output size and padding before; pixels of a 1x1 kernel as one long line."""
-    spec = problem.spec
-    sizes, outs = three(problem.input_size), three(problem.output_size)
-    if set(spec.kernel_size) == {1} and set(spec.stride) == {1} and not any(map(any, problem.pads)):
-        batch, pixels = problem.batch, math.prod(sizes)
-        if spec.layout == "channels_last" and batch:
-            batch, pixels = 1, batch * pixels
-        return batch, (1, 1, pixels), (1, 1, pixels), (0, 0, 0)
-    return problem.batch, sizes, outs, three(tuple(first for first, _ in problem.pads), 0)
 
 
 def _root(product: int, wide: int) -> int:
