@@ -27,6 +27,8 @@ LOOP = 6.0
 """Cycles of entering the inner loop."""
 TILE = 20.0
 """Cycles that beginning and ending a tile costs, besides two for each accumulator."""
+WEIGHTS = 5.0
+"""Cycles that a vector of weights takes from the second-level cache."""
 BEYOND_L2 = 8.0
 """Bytes a cycle from the third-level cache."""
 
@@ -101,9 +103,13 @@ def lines(elements: int, spec: Spec) -> int:
     return -(-elements // line) * line
 
 
-def step_cycles(tile: Tile) -> float:
-    """Cycles of one step: multiply-adds, each four cycles after the one it adds to, or loads."""
-    return max(tile.pixels * tile.vectors, tile.pixels + tile.vectors, 4) + STEP
+def step_cycles(tile: Tile, near: bool) -> float:
+    """Cycles of one step: multiply-adds, each four cycles after the one it adds to, or loads, or weights brought.
+
+    Weights that are not ``near``, in the first-level cache, come from the second-level one for every tile.
+    """
+    brought = 0 if near else tile.vectors * WEIGHTS
+    return max(tile.pixels * tile.vectors, tile.pixels + tile.vectors, 4, brought) + STEP
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +123,9 @@ class Cover:
 
 
 @lru_cache(maxsize=1024)
-def cover(forms: tuple[Tile, ...], columns: int, steps: int) -> Cover:
+def cover(forms: tuple[Tile, ...], columns: int, steps: int, near: bool) -> Cover:
     """The way to cover a row of ``columns`` pixels that takes the least time, if a tile has ``steps`` steps."""
-    costs = [steps * step_cycles(tile) + TILE + 2 * tile.pixels * tile.vectors for tile in forms]
+    costs = [steps * step_cycles(tile, near) + TILE + 2 * tile.pixels * tile.vectors for tile in forms]
 
     def covered(form: int, rest: int) -> Cover:
         counts, left = [0] * len(forms), columns
@@ -137,19 +143,19 @@ def cover(forms: tuple[Tile, ...], columns: int, steps: int) -> Cover:
 @lru_cache(maxsize=256)
 def blocking(spec: Spec, shape: Shape, target: Target, threads: int) -> Cut:
     """Cut a problem into tasks."""
-    depth, height, wide = axes(spec)
+    _, height, wide = axes(spec)
     forms, panel = tiles(spec, target), width(spec, target)
-    steps = panels.channels(spec)[0] * depth.most_taps * height.most_taps * wide.most_taps
+    steps, near = _steps(spec, target)
     rows, columns = per_class(shape.result[1], height), per_class(shape.result[2], wide)
     budget = target.l2_bytes * 3 // 8 // BYTES[spec.dtype]
 
     def row(rows: int, columns: int) -> Cut:
-        way = cover(forms, columns, steps)
+        way = cover(forms, columns, steps, near)
         cuts = [Cut(1, rows, columns, 1, way.form, way.rest, by_tap) for by_tap in (False, True)]
         return min(cuts, key=lambda cut: sum(cut.scratch(spec, shape, panel)))
 
     def chunk(columns: int, chunks: int) -> int:
-        pixels = forms[cover(forms, columns, steps).form].pixels
+        pixels = forms[cover(forms, columns, steps, near).form].pixels
         return min(columns, -(-columns // chunks // pixels) * pixels)
 
     chunks = -(-sum(row(1, columns).scratch(spec, shape, panel)) // budget)
@@ -188,6 +194,12 @@ def _for_threads(spec: Spec, shape: Shape, cut: Cut, pixels: int, panel: int, th
     return cut
 
 
+def _steps(spec: Spec, target: Target) -> tuple[int, bool]:
+    """Steps of a tile, and whether their weights stay in the first-level cache from tile to tile."""
+    steps = panels.channels(spec)[0] * math.prod(axis.most_taps for axis in axes(spec))
+    return steps, steps * width(spec, target) * BYTES[spec.dtype] <= target.l1_bytes // 2
+
+
 def estimate(problem: ConvProblem, target: Target) -> float:
     """About how many cycles a direct kernel takes."""
     spec, shape = problem.spec, Shape.of(problem)
@@ -199,10 +211,11 @@ def estimate(problem: ConvProblem, target: Target) -> float:
     # Sums over results and taps; along a row, over tiles and the taps that they do not leave out.
     rows = math.prod(_gathers(axis, shape, place, 0) for place, axis in ((0, depth), (1, height)))
     chunks = -(-per_class(shape.result[2], wide) // cut.columns)
-    way = cover(forms, cut.columns, sources * depth.most_taps * height.most_taps * wide.most_taps)
+    taps, near = _steps(spec, target)
+    way = cover(forms, cut.columns, taps, near)
     along = [(count * chunks, tile) for count, tile in zip(way.counts, forms, strict=True)]
     share = _gathers(wide, shape, 2, forms[way.form].pixels) / max(1, per_class(shape.result[2], wide))
-    steps = rows * share * sources * sum(count * step_cycles(tile) for count, tile in along)
+    steps = rows * share * sources * sum(count * step_cycles(tile, near) for count, tile in along)
     begun = sum(count for count, _ in along) * wide.classes
     loops = rows * begun * (1 if sources == pitch(spec) else wide.most_taps)
     ended = wide.classes * sum(count * (TILE + 2 * tile.pixels * tile.vectors) for count, tile in along)

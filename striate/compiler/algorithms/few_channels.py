@@ -184,7 +184,7 @@ class Gather(Algorithm):
         ways = roles.result * width.classes if spec.layout == "channels_last" else width.classes
         move = (2 + (ways - 1 if ways <= FEW else 8)) / lanes
         far = sum(
-            math.prod(shape) * channels * BYTES[spec.dtype] / 8
+            math.prod(shape) * channels * BYTES[spec.dtype]
             for shape, channels in (
                 ([source for source, _, _ in sizes], roles.source),
                 ([result for _, result, _ in sizes], roles.result),
@@ -193,8 +193,10 @@ class Gather(Algorithm):
         met = [axis.met(*size) for axis, size in zip(roles.axes, sizes, strict=True)]
         share = met[0] * (met[1] if form.rows == 1 else 1)
         one = share * tiles * known.cycles[cut.form] + pixels * self.stage_cycles(spec, target) + results * move
-        near = problem.batch * far * 8 <= target.l2_bytes
-        return 1000 + self._packed(spec, lanes) + problem.batch * (one + 300 * cut.tasks + (0 if near else far))
+        moved = problem.batch * far
+        # Bytes a cycle from the third-level cache, and from beyond it.
+        far = 0.0 if moved <= target.l2_bytes else far / (24 if moved < target.l3_bytes // 2 else 6)
+        return 1000 + self._packed(spec, lanes) + problem.batch * (one + 300 * cut.tasks + far)
 
     def _packed(self, spec: Spec, lanes: int) -> int:
         roles = Roles.of(spec)

@@ -333,8 +333,19 @@ class Gather:
                     left = (task.first_column + c) * self.wide.source_step + taps.origin
                     at = c * self.wide.source_step + from_left
                     pixels = sources + r * source.row + at * self.pitch
+                    self._ahead(tile, pixels)
                     sums = self._sums(tile, task, source, taps, pixels, top, left, panel, begun)
                     self._store(sums, to + r * row + c * pixel, pixel, masks)
+
+    def _ahead(self, tile: Tile, pixels: Pointer) -> None:
+        """Ask memory for the sources of the next tile, where each is read from there for the first time."""
+        if self.taps > 1 or not self.last or self.spec.groups > 1:
+            return
+        k, line = self.k, 64 // self.k.element_bytes
+        step = self.pitch * self.wide.source_step
+        with k.loop(self.sources, step=line) as c:
+            for p in range(tile.pixels):
+                (pixels + (tile.pixels + p) * step + c).prefetch(level=2)
 
     def _sums(
         self,

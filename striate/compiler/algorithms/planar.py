@@ -61,7 +61,9 @@ class Planar(Gather):
     def pitch(self, roles: Roles, columns: int, lanes: int) -> int:
         """See `Gather`."""
         width = roles.axes[2]
-        return -(-(columns + width.span // width.step) // lanes) * lanes
+        vectors = -(-(columns + width.span // width.step) // lanes)
+        # Channels a power of two apart would meet in a few sets of the first-level cache.
+        return (vectors + (vectors % 8 == 0)) * lanes
 
     def row_size(self, roles: Roles, lanes: int) -> int:
         """See `Gather`."""
