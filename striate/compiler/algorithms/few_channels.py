@@ -183,7 +183,7 @@ class Gather(Algorithm):
         results = math.prod(result for _, result, _ in sizes) * roles.result
         ways = roles.result * width.classes if spec.layout == "channels_last" else width.classes
         move = (2 + (ways - 1 if ways <= FEW else 8)) / lanes
-        far = sum(
+        moved = problem.batch * sum(
             math.prod(shape) * channels * BYTES[spec.dtype]
             for shape, channels in (
                 ([source for source, _, _ in sizes], roles.source),
@@ -193,10 +193,9 @@ class Gather(Algorithm):
         met = [axis.met(*size) for axis, size in zip(roles.axes, sizes, strict=True)]
         share = met[0] * (met[1] if form.rows == 1 else 1)
         one = share * tiles * known.cycles[cut.form] + pixels * self.stage_cycles(spec, target) + results * move
-        moved = problem.batch * far
         # Bytes a cycle from the third-level cache, and from beyond it.
-        far = 0.0 if moved <= target.l2_bytes else far / (24 if moved < target.l3_bytes // 2 else 6)
-        return 1000 + self._packed(spec, lanes) + problem.batch * (one + 300 * cut.tasks + far)
+        far = 0.0 if moved <= target.l2_bytes else moved / (24 if moved < target.l3_bytes // 2 else 6)
+        return 1000 + self._packed(spec, lanes) + far + problem.batch * (one + 300 * cut.tasks)
 
     def _packed(self, spec: Spec, lanes: int) -> int:
         roles = Roles.of(spec)

@@ -276,9 +276,11 @@ class Gather:
             ]
             sources = source.base + sample * source.sample + group * self.sources
             begun = [self._bias(first, left, v) for v in range(self.tiles[0].vectors)]
+            # Only the first block of channels meets sources that no cache has.
+            ahead = k.select(number.equals(begin), self.sources, 0)
             with k.loop(self.wide.classes) as column_class:
                 self._class(task, source, sources, panel, begun, masks, column_class, to + column_class * pixel,
-                            pixel * self.wide.classes, row)  # fmt: skip
+                            pixel * self.wide.classes, row, ahead)  # fmt: skip
             if not self.last:
                 plane = n["result_d"] * n["result_h"] * n["result_w"]
                 rows: Number = task.rows
@@ -310,6 +312,7 @@ class Gather:
         to: Pointer,
         pixel: int,
         row: Number,
+        ahead: Index,
     ) -> None:
         """One class of columns: each form of tile in turn takes what the wider ones before have left of the rows.
 
@@ -333,17 +336,20 @@ class Gather:
                     left = (task.first_column + c) * self.wide.source_step + taps.origin
                     at = c * self.wide.source_step + from_left
                     pixels = sources + r * source.row + at * self.pitch
-                    self._ahead(tile, pixels)
+                    self._ahead(tile, pixels, ahead)
                     sums = self._sums(tile, task, source, taps, pixels, top, left, panel, begun)
                     self._store(sums, to + r * row + c * pixel, pixel, masks)
 
-    def _ahead(self, tile: Tile, pixels: Pointer) -> None:
-        """Ask memory for the sources of the next tile, where each is read from there for the first time."""
-        if self.taps > 1 or not self.last or self.spec.groups > 1:
+    def _ahead(self, tile: Tile, pixels: Pointer, count: Index) -> None:
+        """Ask memory for the first ``count`` channels of the next tile's sources, where they are read but once.
+
+        With more taps most were read before, and what is staged is in the second-level cache.
+        """
+        if self.taps > 1 or not self.last or self.spec.groups > 1 or self.pitch != self.source_channels:
             return
         k, line = self.k, 64 // self.k.element_bytes
         step = self.pitch * self.wide.source_step
-        with k.loop(self.sources, step=line) as c:
+        with k.loop(count, step=line) as c:
             for p in range(tile.pixels):
                 (pixels + (tile.pixels + p) * step + c).prefetch(level=2)
 
