@@ -25,6 +25,10 @@ CROWDED = 1024
 """Pixels that are a multiple of this many bytes long get a gap between them."""
 
 
+SHORT = 256
+"""Steps up to which a tile is computed faster than memory for its results is made ready."""
+
+
 SPARE = 4
 """Registers that are left to LLVM on other machines than x86."""
 
@@ -336,9 +340,11 @@ class Gather:
                     left = (task.first_column + c) * self.wide.source_step + taps.origin
                     at = c * self.wide.source_step + from_left
                     pixels = sources + r * source.row + at * self.pitch
+                    done_at = to + r * row + c * pixel
                     self._ahead(tile, pixels, ahead)
+                    self._claim(tile, done_at, pixel)
                     sums = self._sums(tile, task, source, taps, pixels, top, left, panel, begun)
-                    self._store(sums, to + r * row + c * pixel, pixel, masks)
+                    self._store(sums, done_at, pixel, masks)
 
     def _ahead(self, tile: Tile, pixels: Pointer, count: Index) -> None:
         """Ask memory for the first ``count`` channels of the next tile's sources, where they are read but once.
@@ -352,6 +358,13 @@ class Gather:
         with k.loop(count, step=line) as c:
             for p in range(tile.pixels):
                 (pixels + (tile.pixels + p) * step + c).prefetch(level=2)
+
+    def _claim(self, tile: Tile, to: Pointer, pixel: int) -> None:
+        """Ask for the memory of a tile's results before they are computed, where that does not take long anyway."""
+        if self.last and self.taps * self.sources <= SHORT:
+            for p in range(tile.pixels):
+                for v in range(tile.vectors):
+                    (to + p * pixel + v * self.k.lanes).prefetch(write=True)
 
     def _sums(
         self,
