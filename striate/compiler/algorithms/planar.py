@@ -111,7 +111,7 @@ class Planar(Gather):
         if ways <= FEW:
             return roles.source * (4 + ways) / lanes
         # Squares are turned whole, also where only some of their channels are there.
-        return -(-roles.source // lanes) * (14.0 if roles.axes[2].step > 1 else 7.0)
+        return -(-roles.source // lanes) * (14.0 if roles.axes[2].step > 1 else 8.0)
 
     def stage(self, k: Kernel, spec: Spec, roles: Roles, staged: Staged) -> None:
         """See `Gather`."""

@@ -35,6 +35,8 @@ SPLIT_CYCLES = 60_000
 """Work that is worth a split: sums of its own have to be added up."""
 SPLIT_BYTES = 1 << 20
 """Sums of all splits together may take this much, or a share of input and grad_output."""
+BEYOND_L2 = 8.0
+"""Bytes a cycle of input and grad_output."""
 MOST_PIXELS = 400
 LEAST_PIXELS = 64
 
@@ -93,15 +95,16 @@ def blocks_of(problem: ConvProblem, target: Target) -> Blocks:
     input_elements, grad_elements, _ = memory(counts)
     work = _cycles(spec, tile, target, problem, in_blocks, out_blocks)
     held = tasks * sums * item
-    room = max(
-        SPLIT_BYTES, (math.prod(sizes) * spec.in_channels + math.prod(outs) * spec.out_channels) * batch * item // 4
-    )
+    moved = (math.prod(sizes) * spec.in_channels + math.prod(outs) * spec.out_channels) * batch * item
+    room = max(SPLIT_BYTES, moved // 4)
     splits = min(-(-TASKS // tasks), math.prod(counts), int(work // tasks // SPLIT_CYCLES), room // held)
     splits = max(1, splits)
+    # With several taps there is enough to compute for each number to hide how long it takes to come.
+    far = moved / BEYOND_L2 if set(spec.kernel_size) == {1} and moved > target.l2_bytes else 0.0
     turning = tasks * sums * (1.2 + 0.4 * splits) * (16 / target.lanes(spec.dtype)) + 2000 * tasks * splits
     return Blocks(
         batch, sizes, outs, pads, counts, in_blocks, out_blocks, splits, tasks, most_columns,
-        sums, input_elements + tile.rows, grad_elements, work + turning,
+        sums, input_elements + tile.rows, grad_elements, work + turning + far,
     )  # fmt: skip
 
 
