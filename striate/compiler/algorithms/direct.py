@@ -33,6 +33,7 @@ a task stay in the second-level cache together (`blocking`): a panel is read onc
 once per panel. Where neighbouring taps are neighbouring pixels, the taps of a row and their channels are one long loop.
 A row is covered by tiles of several widths, and the last one is moved back to end with it and computes some pixels
 twice: no loop for single pixels. Which widths waste least for a row, a launch decides; the kernel has code for all.
+Where a tile has few steps, memory is what it waits for: its results' and the next tile's sources are asked for early.
 """
 
 from __future__ import annotations
