@@ -10,7 +10,7 @@ from striate.compiler import jit as compiling
 from striate.compiler.algorithms import weight_gradient
 from striate.compiler.algorithms.weight_blocks import blocks_of
 from striate.compiler.algorithms.weight_gradient import WeightGradient
-from striate.compiler.algorithms.weight_tiles import tile_of
+from striate.compiler.algorithms.weight_tiles import exchanged, tile_of
 from striate.compiler.problem import ConvProblem
 from striate.compiler.target import AVX2, AVX512, MADE_UP
 
@@ -23,6 +23,8 @@ LAYERS = {
     "lines, the last tile moved back": "2d n2 c2 o5 i11x80 k5 s2 p2",
     "one tap, strided": "2d n2 c33 o17 i9 k1 s2 p0",
     "pixels as one line": "2d n3 c20 o70 i31 k1 s1 p0 bias",
+    "input and grad_output exchanged": "2d n3 c96 o24 i13 k1 s1 p0",
+    "exchanged, with padding": "2d n2 c37 o5 i4x9 k1 s1 p2:1x0:3",
 }
 
 
@@ -54,6 +56,8 @@ def test_the_layers_above_are_cut_in_different_ways():
     blocks = blocks_of(problem(LAYERS["apart, several blocks of channels"]), AVX512)
     assert blocks.in_blocks > 1
     assert blocks.out_blocks > 1
+    others = {name for name, text in LAYERS.items() if exchanged(problem(text).spec, AVX512)}
+    assert others == {name for name in LAYERS if "exchanged" in name}
 
 
 def test_the_sum_does_not_depend_on_threads(jit):

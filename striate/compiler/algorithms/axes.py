@@ -14,13 +14,13 @@ nothing multiplies zeros, and one piece of code gathers for both passes.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from striate.compiler.emit import Kernel
-    from striate.compiler.problem import Spec
+    from striate.compiler.problem import ConvProblem, Spec
     from striate.compiler.values import Index, Number
 
 
@@ -116,6 +116,20 @@ class Axis:
             return self.taps - 1 - k.index(tap)
         first, turn = k.index(tap) % self.every, k.index(tap) // self.every
         return self._before(k, first) + (self.taps + self.every - 1 - first) // self.every - 1 - turn
+
+
+def flat(problem: ConvProblem) -> ConvProblem:
+    """The same problem; pixels that are looked at alone are one row, channels-last those of all samples.
+
+    One long row has one end, while short ones waste a part of a tile each.
+    """
+    spec = problem.spec
+    if set(spec.kernel_size) != {1} or set(spec.stride) != {1} or any(map(any, problem.pads)):
+        return problem
+    batch, pixels = problem.batch, math.prod(problem.input_size)
+    if spec.layout == "channels_last":
+        batch, pixels = min(batch, 1), pixels * max(batch, 1)
+    return replace(problem, batch=batch, input_size=(1,) * (spec.spatial_dims - 1) + (pixels,))
 
 
 @lru_cache(maxsize=256)

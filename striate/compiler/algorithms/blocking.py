@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from striate.compiler.algorithms import panels
-from striate.compiler.algorithms.axes import Axis, axes, three
+from striate.compiler.algorithms.axes import Axis, axes, flat, three
 from striate.compiler.algorithms.gather import Tile, pitch, tiles, width
 from striate.compiler.target import BYTES
 
@@ -27,6 +27,8 @@ LOOP = 6.0
 """Cycles of entering the inner loop."""
 TILE = 20.0
 """Cycles that beginning and ending a tile costs, besides two for each accumulator."""
+WEIGHTS = 5.0
+"""Cycles that a vector of weights takes from the second-level cache."""
 BEYOND_L2 = 8.0
 """Bytes a cycle from the third-level cache."""
 
@@ -44,17 +46,11 @@ class Shape:
 
     @classmethod
     def of(cls, problem: ConvProblem) -> Shape:
-        """The sizes of a problem. A layer that looks at each pixel alone sees its pixels as one long row."""
-        spec = problem.spec
+        """The sizes of a problem, as `flat` has them."""
+        spec, problem = problem.spec, flat(problem)
         batch, source, result = problem.batch, three(problem.input_size), three(problem.output_size)
         if spec.pass_ == "grad_input":
             source, result = result, source
-        alone = set(spec.kernel_size) == {1} and set(spec.stride) == {1} and source == result
-        if alone and not any(map(sum, problem.pads)):
-            pixels = math.prod(source)
-            if spec.layout == "channels_last":
-                batch, pixels = min(batch, 1), pixels * max(batch, 1)
-            source = result = (1, 1, pixels)
         return cls(batch, source, result, three(tuple(first for first, _ in problem.pads), 0))
 
 
@@ -69,7 +65,8 @@ class Cut:
     parts: int
     """Parts that the channel blocks are split into."""
     form: int
-    """Which form of tile to prefer."""
+    rest: int
+    """Which forms of tile cover a row; see `Cover`."""
     by_tap: bool
     """Whether a task's rows are staged once per tap, not once as a range."""
 
@@ -106,20 +103,41 @@ def lines(elements: int, spec: Spec) -> int:
     return -(-elements // line) * line
 
 
-def step_cycles(tile: Tile) -> float:
-    """Cycles of one step: multiply-adds, each four cycles after the one it adds to, or loads."""
-    return max(tile.pixels * tile.vectors, tile.pixels + tile.vectors, 4) + STEP
+def step_cycles(tile: Tile, near: bool) -> float:
+    """Cycles of one step: multiply-adds, each four cycles after the one it adds to, or loads, or weights brought.
+
+    Weights that are not ``near``, in the first-level cache, come from the second-level one for every tile.
+    """
+    brought = 0 if near else tile.vectors * WEIGHTS
+    return max(tile.pixels * tile.vectors, tile.pixels + tile.vectors, 4, brought) + STEP
 
 
-def best_form(forms: tuple[Tile, ...], columns: int) -> tuple[int, float]:
-    """The form of tile that computes a row of ``columns`` pixels in the least time, and its cycles for each step."""
-    costs = [
-        (-(-columns // tile.pixels) * step_cycles(tile), place)
-        for place, tile in enumerate(forms)
-        if tile.pixels <= columns
-    ]
-    cost, place = min(costs)
-    return place, cost
+@dataclass(frozen=True, slots=True)
+class Cover:
+    """How tiles cover a row: each form from ``form`` on takes what it can, and from ``rest`` on all that is left."""
+
+    form: int
+    rest: int
+    counts: tuple[int, ...]
+    """How many tiles of each form."""
+
+
+@lru_cache(maxsize=1024)
+def cover(forms: tuple[Tile, ...], columns: int, steps: int, near: bool) -> Cover:
+    """The way to cover a row of ``columns`` pixels that takes the least time, if a tile has ``steps`` steps."""
+    costs = [steps * step_cycles(tile, near) + TILE + 2 * tile.pixels * tile.vectors for tile in forms]
+
+    def covered(form: int, rest: int) -> Cover:
+        counts, left = [0] * len(forms), columns
+        for place in range(form, len(forms)):
+            pixels = forms[place].pixels
+            if pixels <= columns:
+                counts[place] = left // pixels if place < rest else max(0, -(-left // pixels))
+                left -= counts[place] * pixels
+        return Cover(form, rest, tuple(counts))
+
+    every = [covered(form, rest) for rest in range(len(forms)) for form in range(rest + 1)]
+    return min(every, key=lambda way: sum(count * cost for count, cost in zip(way.counts, costs, strict=True)))
 
 
 @lru_cache(maxsize=256)
@@ -127,16 +145,17 @@ def blocking(spec: Spec, shape: Shape, target: Target, threads: int) -> Cut:
     """Cut a problem into tasks."""
     _, height, wide = axes(spec)
     forms, panel = tiles(spec, target), width(spec, target)
+    steps, near = _steps(spec, target)
     rows, columns = per_class(shape.result[1], height), per_class(shape.result[2], wide)
     budget = target.l2_bytes * 3 // 8 // BYTES[spec.dtype]
 
     def row(rows: int, columns: int) -> Cut:
-        form, _ = best_form(forms, columns)
-        cuts = [Cut(1, rows, columns, 1, form, by_tap) for by_tap in (False, True)]
+        way = cover(forms, columns, steps, near)
+        cuts = [Cut(1, rows, columns, 1, way.form, way.rest, by_tap) for by_tap in (False, True)]
         return min(cuts, key=lambda cut: sum(cut.scratch(spec, shape, panel)))
 
     def chunk(columns: int, chunks: int) -> int:
-        pixels = forms[best_form(forms, columns)[0]].pixels
+        pixels = forms[cover(forms, columns, steps, near).form].pixels
         return min(columns, -(-columns // chunks // pixels) * pixels)
 
     chunks = -(-sum(row(1, columns).scratch(spec, shape, panel)) // budget)
@@ -175,21 +194,33 @@ def _for_threads(spec: Spec, shape: Shape, cut: Cut, pixels: int, panel: int, th
     return cut
 
 
+def _steps(spec: Spec, target: Target) -> tuple[int, bool]:
+    """Steps of a tile, and whether their weights stay in the first-level cache from tile to tile."""
+    steps = panels.channels(spec)[0] * math.prod(axis.most_taps for axis in axes(spec))
+    return steps, steps * width(spec, target) * BYTES[spec.dtype] <= target.l1_bytes // 2
+
+
 def estimate(problem: ConvProblem, target: Target) -> float:
     """About how many cycles a direct kernel takes."""
     spec, shape = problem.spec, Shape.of(problem)
     cut = blocking(spec, shape, target, 1)
-    tile, panel = tiles(spec, target)[cut.form], width(spec, target)
+    forms, panel = tiles(spec, target), width(spec, target)
     sources, results = panels.channels(spec)
     size, last = BYTES[spec.dtype], spec.layout == "channels_last"
     depth, height, wide = axes(spec)
-    # Each is a sum over results and taps; along a row, over tiles and taps.
-    rows = math.prod(_gathers(axis, shape, place, 1) for place, axis in ((0, depth), (1, height)))
-    steps = rows * _gathers(wide, shape, 2, tile.pixels) * sources
-    loops = rows * shape.result[2] / tile.pixels * (1 if sources == pitch(spec) else wide.most_taps)
-    begun = shape.result[0] * shape.result[1] * -(-shape.result[2] // tile.pixels)
+    # Sums over results and taps; along a row, over tiles and the taps that they do not leave out.
+    rows = math.prod(_gathers(axis, shape, place, 0) for place, axis in ((0, depth), (1, height)))
+    chunks = -(-per_class(shape.result[2], wide) // cut.columns)
+    taps, near = _steps(spec, target)
+    way = cover(forms, cut.columns, taps, near)
+    along = [(count * chunks, tile) for count, tile in zip(way.counts, forms, strict=True)]
+    share = _gathers(wide, shape, 2, forms[way.form].pixels) / max(1, per_class(shape.result[2], wide))
+    steps = rows * share * sources * sum(count * step_cycles(tile, near) for count, tile in along)
+    begun = sum(count for count, _ in along) * wide.classes
+    loops = rows * begun * (1 if sources == pitch(spec) else wide.most_taps)
+    ended = wide.classes * sum(count * (TILE + 2 * tile.pixels * tile.vectors) for count, tile in along)
     blocks = spec.groups * -(-results // panel)
-    cycles = steps * step_cycles(tile) + loops * LOOP + begun * (TILE + 2 * tile.pixels * tile.vectors)
+    cycles = steps + loops * LOOP + shape.result[0] * shape.result[1] * ended
     cycles *= shape.batch * blocks
     # Memory: sources are brought by every task, results leave once (through scratch where they are transposed), weights
     # are packed, and read by every task from beyond the second-level cache if they do not fit there.
@@ -202,9 +233,9 @@ def estimate(problem: ConvProblem, target: Target) -> float:
 
 
 def _gathers(axis: Axis, shape: Shape, place: int, pixels: int) -> float:
-    """The sum over taps of the tiles of ``pixels`` results that a tap works for: some source of it is in the image."""
+    """The results that a tap works for, summed over taps: some source of their tile of ``pixels`` is in the image."""
     source, result, pad = shape.source[place], shape.result[place], shape.pads[place]
-    whole = -(-per_class(result, axis) // pixels) * axis.classes
+    whole = per_class(result, axis)
     total = 0.0
     for tap in range(axis.taps):
         # Output o reads input o * stride + shift: how many o there are for which both exist.
@@ -213,6 +244,5 @@ def _gathers(axis: Axis, shape: Shape, place: int, pixels: int) -> float:
         first = max(0, -(shift // axis.stride))
         reached = min(outputs, (inputs - 1 - shift) // axis.stride + 1) - first
         if reached > 0:
-            edge = 0.0 if reached == result or pixels == 1 else 0.5
-            total += min(-(-reached // pixels) + edge, whole)
+            total += min(reached + pixels / 2, whole)
     return total

@@ -31,8 +31,9 @@ cost P * V multiply-adds for P + V loads, and at least eight independent sums hi
 Pixels of a tile differ by constants known when the kernel is made, so a tile needs one address. A panel and the rows of
 a task stay in the second-level cache together (`blocking`): a panel is read once per tile of the task, the task's rows
 once per panel. Where neighbouring taps are neighbouring pixels, the taps of a row and their channels are one long loop.
-The last tile of a row is moved back to end with it and computes some pixels twice: no loop for the rest. Which of its
-forms of tile wastes least for a width, a launch decides; the kernel has code for all.
+A row is covered by tiles of several widths, and the last one is moved back to end with it and computes some pixels
+twice: no loop for single pixels. Which widths waste least for a row, a launch decides; the kernel has code for all.
+Where a tile has few steps, memory is what it waits for: its results' and the next tile's sources are asked for early.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ _SIZES = (
     "source_d", "source_h", "source_w", "result_d", "result_h", "result_w", "pad_d", "pad_h", "pad_w", "batch",
 )  # fmt: skip
 _BLOCKS = (
-    "parts", "samples", "sample_blocks", "rows", "row_blocks", "columns", "chunks", "form",
+    "parts", "samples", "sample_blocks", "rows", "row_blocks", "columns", "chunks", "form", "rest",
     "left", "span", "sets", "set_rows", "set_step", "tap_slots", "reach",
     "scratch_offset", "scratch_size", "out_offset",
 )  # fmt: skip
@@ -100,7 +101,7 @@ class Direct(Algorithm):
             parts=cut.parts, samples=cut.samples, sample_blocks=-(-shape.batch // cut.samples),
             rows=cut.rows, row_blocks=-(-per_class(shape.result[1], height) // cut.rows),
             columns=cut.columns, chunks=-(-per_class(shape.result[2], wide) // cut.columns),
-            form=cut.form, left=left, span=span, reach=(cut.columns - 1) * wide.source_step + span,
+            form=cut.form, rest=cut.rest, left=left, span=span, reach=(cut.columns - 1) * wide.source_step + span,
             sets=sets, set_rows=set_rows, set_step=height.source_step if cut.by_tap else 1,
             tap_slots=set_rows if cut.by_tap else height.tap_step,
             scratch_offset=offset, scratch_size=staged + waiting, out_offset=staged,

@@ -37,6 +37,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from striate.compiler.algorithm import POINTERS, Algorithm, Launch, Strides
+from striate.compiler.algorithms.axes import flat
 from striate.compiler.algorithms.deliver import deliver
 from striate.compiler.algorithms.few_blocks import Form, blocks_of, tiles_of
 from striate.compiler.algorithms.residues import FEW, Roles, Taps, axis_sizes, inside
@@ -142,7 +143,7 @@ class Gather(Algorithm):
     def launch(self, problem: ConvProblem, target: Target, weight_strides: Strides, threads: int) -> Launch:
         """See `Algorithm`."""
         spec, lanes, tiles = problem.spec, target.lanes(problem.spec.dtype), tiles_of(self, problem.spec, target)
-        roles = tiles.roles
+        problem, roles = flat(problem), tiles.roles
         # Waking a thread costs about as much as this many cycles of work.
         threads = max(1, min(threads, int(self.cycles(problem, target) // 15000)))
         blocks = blocks_of(self, problem, target, threads)
@@ -169,6 +170,7 @@ class Gather(Algorithm):
     def cycles(self, problem: ConvProblem, target: Target) -> float:
         """See `Algorithm`."""
         spec, lanes, known = problem.spec, target.lanes(problem.spec.dtype), tiles_of(self, problem.spec, target)
+        problem = flat(problem)
         cut, roles, sizes = blocks_of(self, problem, target, 1), known.roles, axis_sizes(problem)
         form = known.forms[cut.form]
         depth, height, width = roles.axes
@@ -181,8 +183,8 @@ class Gather(Algorithm):
         results = math.prod(result for _, result, _ in sizes) * roles.result
         ways = roles.result * width.classes if spec.layout == "channels_last" else width.classes
         move = (2 + (ways - 1 if ways <= FEW else 8)) / lanes
-        far = sum(
-            math.prod(shape) * channels * BYTES[spec.dtype] / 8
+        moved = problem.batch * sum(
+            math.prod(shape) * channels * BYTES[spec.dtype]
             for shape, channels in (
                 ([source for source, _, _ in sizes], roles.source),
                 ([result for _, result, _ in sizes], roles.result),
@@ -191,8 +193,9 @@ class Gather(Algorithm):
         met = [axis.met(*size) for axis, size in zip(roles.axes, sizes, strict=True)]
         share = met[0] * (met[1] if form.rows == 1 else 1)
         one = share * tiles * known.cycles[cut.form] + pixels * self.stage_cycles(spec, target) + results * move
-        near = problem.batch * far * 8 <= target.l2_bytes
-        return 1000 + self._packed(spec, lanes) + problem.batch * (one + 300 * cut.tasks + (0 if near else far))
+        # Bytes a cycle from the third-level cache, and from beyond it.
+        far = 0.0 if moved <= target.l2_bytes else moved / (24 if moved < target.l3_bytes // 2 else 6)
+        return 1000 + self._packed(spec, lanes) + far + problem.batch * (one + 300 * cut.tasks)
 
     def _packed(self, spec: Spec, lanes: int) -> int:
         roles = Roles.of(spec)

@@ -25,8 +25,16 @@ CROWDED = 1024
 """Pixels that are a multiple of this many bytes long get a gap between them."""
 
 
+SHORT = 256
+"""Steps up to which a tile is computed faster than memory for its results is made ready."""
+
+
 SPARE = 4
 """Registers that are left to LLVM on other machines than x86."""
+
+
+WIDTHS = (14, 10, 8, 7, 3, 1)
+"""Pixels of tiles, below what registers allow: with what they leave of each other, few waste much of any row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +59,7 @@ def tiles(spec: Spec, target: Target) -> tuple[Tile, ...]:
     # Where a broadcast is no load of its own, LLVM's allocator wants a few more registers to move things about.
     spare = 1 if target.triple.startswith("x86_64") else SPARE
     most = (target.vector_registers - vectors - spare) // vectors
-    widths = (most, most * 4 // 5, most // 2, most // 4, 1)
-    return tuple(Tile(pixels, vectors) for pixels in dict.fromkeys(filter(None, widths)))
+    return tuple(Tile(pixels, vectors) for pixels in (most, *(pixels for pixels in WIDTHS if pixels < most)))
 
 
 def pitch(spec: Spec) -> int:
@@ -273,9 +280,11 @@ class Gather:
             ]
             sources = source.base + sample * source.sample + group * self.sources
             begun = [self._bias(first, left, v) for v in range(self.tiles[0].vectors)]
+            # Only the first block of channels meets sources that no cache has.
+            ahead = k.select(number.equals(begin), self.sources, 0)
             with k.loop(self.wide.classes) as column_class:
                 self._class(task, source, sources, panel, begun, masks, column_class, to + column_class * pixel,
-                            pixel * self.wide.classes, row)  # fmt: skip
+                            pixel * self.wide.classes, row, ahead)  # fmt: skip
             if not self.last:
                 plane = n["result_d"] * n["result_h"] * n["result_w"]
                 rows: Number = task.rows
@@ -307,25 +316,55 @@ class Gather:
         to: Pointer,
         pixel: int,
         row: Number,
+        ahead: Index,
     ) -> None:
-        """One class of columns, with the first form of tile from the preferred one on that is not too wide."""
+        """One class of columns: each form of tile in turn takes what the wider ones before have left of the rows.
+
+        The first form to take part is ``form``. From ``rest`` on, the first that is not too wide takes all that is
+        left, its last tile moved back.
+        """
         k, n = self.k, self.n
         taps = self.wide.of_class(k, number, n["pad_w"])
         columns = self._columns(task, number)
         from_left = k.index(taps.origin) - n["left"]
         done = k.variable(k.index(0))
         for place, tile in enumerate(self.tiles):
-            fits = (columns >= tile.pixels) & done.get().equals(0) & (n["form"] <= place)
-            with k.when(fits):
-                done.set(k.index(1))
-                with k.loop(task.rows) as r, k.loop(columns, step=tile.pixels) as j:
+            begin = done.get()
+            whole = begin + (columns - begin) // tile.pixels * tile.pixels
+            end = k.select(n["rest"] <= place, columns, whole)
+            with k.when((columns >= tile.pixels) & (begin < end) & (n["form"] <= place)):
+                done.set(end)
+                with k.loop(task.rows) as r, k.loop(end, begin, step=tile.pixels) as j:
                     c = k.minimum(j, columns - tile.pixels)
                     top = task.top + r * self.height.source_step
                     left = (task.first_column + c) * self.wide.source_step + taps.origin
                     at = c * self.wide.source_step + from_left
                     pixels = sources + r * source.row + at * self.pitch
+                    done_at = to + r * row + c * pixel
+                    self._ahead(tile, pixels, ahead)
+                    self._claim(tile, done_at, pixel)
                     sums = self._sums(tile, task, source, taps, pixels, top, left, panel, begun)
-                    self._store(sums, to + r * row + c * pixel, pixel, masks)
+                    self._store(sums, done_at, pixel, masks)
+
+    def _ahead(self, tile: Tile, pixels: Pointer, count: Index) -> None:
+        """Ask memory for the first ``count`` channels of the next tile's sources, where they are read but once.
+
+        With more taps most were read before, and what is staged is in the second-level cache.
+        """
+        if self.taps > 1 or not self.last or self.spec.groups > 1 or self.pitch != self.source_channels:
+            return
+        k, line = self.k, 64 // self.k.element_bytes
+        step = self.pitch * self.wide.source_step
+        with k.loop(count, step=line) as c:
+            for p in range(tile.pixels):
+                (pixels + (tile.pixels + p) * step + c).prefetch(level=2)
+
+    def _claim(self, tile: Tile, to: Pointer, pixel: int) -> None:
+        """Ask for the memory of a tile's results before they are computed, where that does not take long anyway."""
+        if self.last and self.taps * self.sources <= SHORT:
+            for p in range(tile.pixels):
+                for v in range(tile.vectors):
+                    (to + p * pixel + v * self.k.lanes).prefetch(write=True)
 
     def _sums(
         self,

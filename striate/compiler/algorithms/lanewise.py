@@ -9,8 +9,8 @@ the rows a task needs are transposed into scratch first, one vector of channels 
 
 Loops::
 
-    for task in (sample, depth, block of rows, chunk of a row, block of vectors):                     over threads
-        for row, for remainder of its positions modulo the stride (grad_input; one for forward):
+    for task in (sample, block of depth, block of rows, chunk of a row, block of vectors):            over threads
+        for depth, for row, for remainder of its positions modulo the stride (grad_input; one for forward):
             for tile of PIXELS results along the row, for vector:                    `lanewise_tiles`
                 PIXELS accumulators in registers, begun with the bias
                 for tap (kd, kh inside the source), for block of taps kw:
@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from striate.compiler.algorithm import POINTERS, Algorithm, Launch, Strides
-from striate.compiler.algorithms.direct import three
+from striate.compiler.algorithms.axes import flat, three
 from striate.compiler.algorithms.lane_groups import LaneGroups
 from striate.compiler.algorithms.lanewise_rows import axes, dense_taps, memory_cycles, rows_inside, share, turn_rows
 from striate.compiler.algorithms.lanewise_tiles import Line, Rows, line, tiles
@@ -43,13 +43,15 @@ from striate.compiler.target import BYTES
 if TYPE_CHECKING:
     from striate.compiler.problem import ConvProblem, Spec
     from striate.compiler.target import Target
-    from striate.compiler.values import Index, Number, Pointer
+    from striate.compiler.values import Number, Pointer
 
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
     """How the work of one problem is cut into tasks."""
 
+    depths: int
+    """Blocks of depths."""
     rows: int
     """Blocks of rows of one depth."""
     chunks: int
@@ -74,7 +76,7 @@ class Lanewise(Algorithm):
         """See `Algorithm`."""
         sizes = ("sd", "sh", "sw", "rd", "rh", "rw", "pd", "ph", "pw")
         strides = ("weight_oc", "weight_ic", "weight_d", "weight_h", "weight_w")
-        blocks = ("row_blocks", "chunks", "vector_blocks")
+        blocks = ("depth_blocks", "row_blocks", "chunks", "vector_blocks")
         return Signature(
             POINTERS[spec.pass_],
             (*sizes, *strides, *blocks, "scratch", "scratch_size", "scratch_results"),
@@ -83,7 +85,7 @@ class Lanewise(Algorithm):
 
     def launch(self, problem: ConvProblem, target: Target, weight_strides: Strides, threads: int) -> Launch:
         """See `Algorithm`."""
-        spec = problem.spec
+        spec, problem = problem.spec, flat(problem)
         lanes = LaneGroups.of(spec, target)
         source, result = _sizes(problem)
         missing = (0,) * (3 - spec.spatial_dims)
@@ -95,12 +97,12 @@ class Lanewise(Algorithm):
             -(-size // line) * line
             for size in (lanes.vectors * math.prod(spec.kernel_size) * lanes.sources * lanes.lanes, sources, results)
         )
-        tasks = problem.batch * result[0] * blocks.rows * blocks.chunks * blocks.vectors
+        tasks = problem.batch * blocks.depths * blocks.rows * blocks.chunks * blocks.vectors
         table = self.signature(spec).table(
             (lanes.vectors if tasks else 0, tasks),
             sd=source[0], sh=source[1], sw=source[2], rd=result[0], rh=result[1], rw=result[2], pd=pd, ph=ph, pw=pw,
             weight_oc=weight_strides[0], weight_ic=weight_strides[1], weight_d=wd, weight_h=wh, weight_w=ww,
-            row_blocks=blocks.rows, chunks=blocks.chunks, vector_blocks=blocks.vectors,
+            depth_blocks=blocks.depths, row_blocks=blocks.rows, chunks=blocks.chunks, vector_blocks=blocks.vectors,
             scratch=packed, scratch_size=sources + results, scratch_results=sources,
         )  # fmt: skip
         threads = max(1, min(threads, tasks, int(self.cycles(problem, target) // 10_000)))
@@ -108,7 +110,7 @@ class Lanewise(Algorithm):
 
     def cycles(self, problem: ConvProblem, target: Target) -> float:
         """See `Algorithm`."""
-        spec = problem.spec
+        spec, problem = problem.spec, flat(problem)
         lanes = LaneGroups.of(spec, target)
         _, result = _sizes(problem)
         width = axes(spec)[2]
@@ -149,7 +151,7 @@ def _blocks(
     """How to cut the work, and how many elements of scratch a task needs for its sources and its results."""
     spec = problem.spec
     if problem.batch == 0 or 0 in result:
-        return Blocks(1, 1, 1), 0, 0
+        return Blocks(1, 1, 1, 1), 0, 0
     depth, height, width = axes(spec)
     staged = spec.layout == "contiguous"
     # The rows that the next row of results needs again, and the weights, stay in the second-level cache.
@@ -164,17 +166,22 @@ def _blocks(
     rows = result[1]
     # Some tasks for each thread, but not so small that the rows they share are read over and over.
     wanted = 4 * threads if threads > 1 else 1
+    # Depths that are staged share most of their planes.
+    depths = result[0] if staged else 1
     while True:
-        row_blocks, chunks = -(-result[1] // rows), -(-result[2] // chunk)
-        tasks = problem.batch * result[0] * row_blocks * chunks * vector_blocks
+        depth_blocks, row_blocks, chunks = -(-result[0] // depths), -(-result[1] // rows), -(-result[2] // chunk)
+        tasks = problem.batch * depth_blocks * row_blocks * chunks * vector_blocks
         sources = results = 0
         if staged:
-            high, wide = min(height.longest_span(rows), source[1]), min(width.longest_span(chunk), source[2])
-            sources, results = depth.taps * high * wide * lanes.source_width, rows * chunk * lanes.width
+            reach = zip((depth, height, width), (depths, rows, chunk), source, strict=True)
+            planes = math.prod(min(axis.longest_span(count), size) for axis, count, size in reach)
+            sources, results = planes * lanes.source_width, rows * chunk * lanes.width
         fits = (sources + results) * BYTES[spec.dtype] <= target.l2_bytes // 2
-        if (tasks >= wanted or rows * chunk <= 256) and (fits or rows * chunk <= 64):
-            return Blocks(row_blocks, chunks, vector_blocks), sources, results
-        if rows > 2 or (rows > 1 and chunk <= 64):
+        if (tasks >= wanted or depths * rows * chunk <= 256) and (fits or depths * rows * chunk <= 64):
+            return Blocks(depth_blocks, row_blocks, chunks, vector_blocks), sources, results
+        if depths > 1:
+            depths = -(-depths // 2)
+        elif rows > 2 or (rows > 1 and chunk <= 64):
             rows = -(-rows // 2)
         else:
             chunk = -(-chunk // 2)
@@ -224,63 +231,63 @@ def _compute(k: Kernel, spec: Spec, lanes: LaneGroups, target: Target) -> None:
         vector_block, rest = task % n["vector_blocks"], task // n["vector_blocks"]
         chunk, rest = rest % n["chunks"], rest // n["chunks"]
         row_block, rest = rest % n["row_blocks"], rest // n["row_blocks"]
-        rd, sample = rest % n["rd"], rest // n["rd"]
+        depth_block, sample = rest % n["depth_blocks"], rest // n["depth_blocks"]
         first_vector, end_vector = share(lanes.vectors, vector_block, n["vector_blocks"])
+        first_depth, end_depth = share(n["rd"], depth_block, n["depth_blocks"])
         first_row, end_row = share(n["rh"], row_block, n["row_blocks"])
         first, end = share(n["rw"], chunk, n["chunks"])
-        deep = depth.reaching(k, rd, n["pd"])
         low, high = width.span(k, first, end - 1, n["pw"], n["sw"])
         source = k.pointers[came] + sample * n["sd"] * n["sh"] * n["sw"] * source_channels
         result = k.pointers[went] + sample * n["rd"] * n["rh"] * n["rw"] * result_channels
+        length = end - first
+        step, pitches = n["sw"] * source_channels, (source_channels, result_channels)
+
+        def source_row(d: Number, h: Number) -> Pointer:
+            return source + (d * n["sh"] + h) * n["sw"] * source_channels
 
         if staged:
             scratch = k.pointers["workspace"] + n["scratch"] + k.thread * n["scratch_size"]
             results = scratch + n["scratch_results"]
+            front, back = depth.span(k, first_depth, end_depth - 1, n["pd"], n["sd"])
             top, bottom = height.span(k, first_row, end_row - 1, n["ph"], n["sh"])
-            tall, wide, length = bottom - top, high - low, end - first
+            tall, wide = bottom - top, high - low
             group = lanes.first_group(k, first_vector)
             planes = source + group * lanes.sources * n["sd"] * n["sh"] * n["sw"]
-            d0, d1 = depth.inside(k, deep, n["sd"])
-            with k.loop(d1, d0) as j:
-                plane = planes + ((deep.source + j * depth.reach) * n["sh"] + top) * n["sw"] + low
-                to = scratch + j * tall * wide * lanes.source_width
+            with k.loop(back, front) as d:
+                plane = planes + (d * n["sh"] + top) * n["sw"] + low
+                to = scratch + (d - front) * tall * wide * lanes.source_width
                 turn_rows(k, plane, n["sw"], n["sd"] * n["sh"] * n["sw"], to, lanes.source_width, tall, wide, True)
-
-            def source_row(j: Index, d: Number, h: Number) -> Pointer:
-                return scratch + ((j * tall + h - top) * wide - low) * lanes.source_width
-
-            def result_row(h: Number) -> Pointer:
-                return results + ((h - first_row) * length - first) * lanes.width
-
             step, pitches = wide * lanes.source_width, (lanes.source_width, lanes.width)
-        else:
 
-            def source_row(j: Index, d: Number, h: Number) -> Pointer:
-                return source + (d * n["sh"] + h) * n["sw"] * source_channels
+            def source_row(d: Number, h: Number) -> Pointer:
+                return scratch + (((d - front) * tall + h - top) * wide - low) * lanes.source_width
+
+        with k.loop(end_depth, first_depth) as rd:
+            deep = depth.reaching(k, rd, n["pd"])
 
             def result_row(h: Number) -> Pointer:
+                if staged:
+                    return results + ((h - first_row) * length - first) * lanes.width
                 return result + (rd * n["rh"] + h) * n["rw"] * result_channels
 
-            step, pitches = n["sw"] * source_channels, (source_channels, result_channels)
-        rows = Rows((first_vector, end_vector), source_row, step, result_row, *pitches, (low, high), deep, staged)
-        with k.loop(end_row, first_row) as h, k.loop(width.result_step) as rest:
-            up = height.reaching(k, h, n["ph"])
-            start = first + rest
-            along = width.reaching(k, start, n["pw"])
-            count = (end - start + (width.result_step - 1)) // width.result_step
-            for taps in width.counts:
-                broad, narrow = tiles(lanes, target, taps)
-                part = Line(h, up, along, start, count, taps)
-                with k.when(along.taps.equals(taps)):
-                    few = narrow.padded(count) * 9 < broad.padded(count) * 8
-                    with k.when(few):
-                        line(k, spec, lanes, narrow, rows, part, may_be_inner=False)
-                    with k.unless(few):
-                        line(k, spec, lanes, broad, rows, part, may_be_inner=True)
-
-        if staged:
-            group = lanes.first_group(k, first_vector)
-            to = result + group * lanes.results * n["rd"] * n["rh"] * n["rw"]
-            to += (rd * n["rh"] + first_row) * n["rw"] + first
-            plane_size = n["rd"] * n["rh"] * n["rw"]
-            turn_rows(k, results, n["rw"], plane_size, to, lanes.width, end_row - first_row, length, False)
+            rows = Rows((first_vector, end_vector), source_row, step, result_row, *pitches, (low, high), deep, staged)
+            with k.loop(end_row, first_row) as h, k.loop(width.result_step) as rest:
+                up = height.reaching(k, h, n["ph"])
+                start = first + rest
+                along = width.reaching(k, start, n["pw"])
+                count = (end - start + (width.result_step - 1)) // width.result_step
+                for taps in width.counts:
+                    broad, narrow = tiles(lanes, target, taps)
+                    part = Line(h, up, along, start, count, taps)
+                    with k.when(along.taps.equals(taps)):
+                        few = narrow.padded(count) * 9 < broad.padded(count) * 8
+                        with k.when(few):
+                            line(k, spec, lanes, narrow, rows, part, may_be_inner=False)
+                        with k.unless(few):
+                            line(k, spec, lanes, broad, rows, part, may_be_inner=True)
+            if staged:
+                group = lanes.first_group(k, first_vector)
+                to = result + group * lanes.results * n["rd"] * n["rh"] * n["rw"]
+                to += (rd * n["rh"] + first_row) * n["rw"] + first
+                plane_size = n["rd"] * n["rh"] * n["rw"]
+                turn_rows(k, results, n["rw"], plane_size, to, lanes.width, end_row - first_row, length, False)

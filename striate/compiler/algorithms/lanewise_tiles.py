@@ -66,8 +66,8 @@ class Rows:
 
     vectors: tuple[Index, Index]
     """The first vector, and one past the last."""
-    source: Callable[[Index, Number, Number], Pointer]
-    """Where position 0 of a source row lies: of the tap's number and position in depth, and the row."""
+    source: Callable[[Number, Number], Pointer]
+    """Where position 0 of a source row lies, of a depth and a row."""
     source_line: Index
     """Elements from one source row to the next."""
     result: Callable[[Number], Pointer]
@@ -143,15 +143,15 @@ def _tile(
         begun = lanes.load(k, k.pointers["bias"] + group * lanes.results)
     sums = [k.variable(begun) for _ in range(form.pixels)]
     place = (part.start + first * width.result_step) * rows.result_pitch + skip * lanes.results
-    if not rows.staged and spec.spatial_dims > 1:
-        # A signal is one row, which is read in order: the processor sees that by itself.
+    if not rows.staged and spec.spatial_dims > 1 and set(spec.kernel_size) != {1}:
+        # A signal is one row, as pixels looked at alone are, and read in order: the processor sees that by itself.
         _prefetch(k, spec, lanes, form, rows, part, skip, at, place)
     if part.taps:
         d0, d1 = depth.inside(k, rows.deep, n["sd"])
         h0, h1 = height.inside(k, part.up, n["sh"])
         with k.loop(d1, d0) as j:
             d_tap, h_tap = rows.deep.tap + j * depth.tap_step, part.up.tap + h0 * height.tap_step
-            source = rows.source(j, rows.deep.source + j * depth.reach, part.up.source + h0 * height.reach)
+            source = rows.source(rows.deep.source + j * depth.reach, part.up.source + h0 * height.reach)
             tap = (d_tap * height.taps + h_tap) * width.taps + part.along.tap
             weights = panel + tap * (lanes.sources * k.lanes)
             down = height.tap_step * (width.taps * lanes.sources * k.lanes)
@@ -190,7 +190,7 @@ def _prefetch(
     deepest = rows.deep.source + max(0, (depth.taps - 1) * depth.reach)
     lowest = part.up.source + max(0, (height.taps - 1) * height.reach)
     for row in range(1, height.source_step + 1):
-        ahead = rows.source(k.index(0), deepest, lowest + row) + (group * lanes.sources + at * rows.source_pitch)
+        ahead = rows.source(deepest, lowest + row) + (group * lanes.sources + at * rows.source_pitch)
         for p in range(form.pixels * width.source_step):
             (ahead + p * rows.source_pitch).prefetch(level=2)
     to = rows.result(part.h + 1) + place

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from striate.compiler.algorithms.few_blocks import Form
 from striate.compiler.algorithms.few_channels import Gather, Staged, block_of, each
 from striate.compiler.algorithms.residues import FEW, Roles
-from striate.compiler.moves import split, turn
+from striate.compiler.moves import fill, split, transpose, turn
 from striate.compiler.target import BYTES
 
 if TYPE_CHECKING:
@@ -61,7 +61,9 @@ class Planar(Gather):
     def pitch(self, roles: Roles, columns: int, lanes: int) -> int:
         """See `Gather`."""
         width = roles.axes[2]
-        return -(-(columns + width.span // width.step) // lanes) * lanes
+        vectors = -(-(columns + width.span // width.step) // lanes)
+        # Channels a power of two apart would meet in a few sets of the first-level cache.
+        return (vectors + (vectors % 8 == 0)) * lanes
 
     def row_size(self, roles: Roles, lanes: int) -> int:
         """See `Gather`."""
@@ -109,7 +111,7 @@ class Planar(Gather):
         if ways <= FEW:
             return roles.source * (4 + ways) / lanes
         # Squares are turned whole, also where only some of their channels are there.
-        return -(-roles.source // lanes) * 14.0
+        return -(-roles.source // lanes) * (14.0 if roles.axes[2].step > 1 else 8.0)
 
     def stage(self, k: Kernel, spec: Spec, roles: Roles, staged: Staged) -> None:
         """See `Gather`."""
@@ -119,6 +121,8 @@ class Planar(Gather):
                 _deal(k, staged, k.index(c) * staged.plane, 1, step, k.index(c) * (pitch * step))
         elif step * roles.source <= FEW:
             _deal(k, staged, k.index(0), roles.source, step, k.index(0))
+        elif step == 1:
+            _turn_row(k, staged, roles.source)
         else:
             _turn(k, staged, roles.source, step)
 
@@ -136,6 +140,19 @@ def _deal(k: Kernel, staged: Staged, plane: Index, channels: int, step: int, to:
         for way, vector in enumerate(split(vectors)):
             residue, c = way // channels, way % channels
             (staged.to + to + pitch * (c * step + residue) + i).store(vector)
+
+
+def _turn_row(k: Kernel, staged: Staged, channels: int) -> None:
+    """Stage a channels-last row of stride 1 by turning it, with zeros before and after."""
+    pitch = k.numbers["pitch"]
+    low = k.minimum(k.maximum(0 - staged.column, 0), pitch)
+    high = k.select(staged.inside, k.minimum(staged.width - staged.column, pitch), low)
+    high = k.maximum(high, low)
+    with each(k, channels) as c:
+        fill(k, staged.to + pitch * c, low)
+        fill(k, staged.to + pitch * c + high, pitch - high)
+    start = staged.row + (staged.column + low) * channels
+    transpose(k, start, channels, staged.to + low, pitch, high - low, channels)
 
 
 def _turn(k: Kernel, staged: Staged, channels: int, step: int) -> None:

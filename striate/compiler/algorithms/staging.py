@@ -37,7 +37,7 @@ def bring_row(
     low = k.minimum(k.maximum(0 - left, 0), reach)
     high = k.maximum(k.minimum(size - left, reach), low)
     _clear(k, to, low, channels, pitch)
-    if layout == "contiguous":
+    if layout == "contiguous" and channels > 1:
         transpose(k, source + left + low, plane, to + low * pitch, pitch, channels, high - low)
     elif pitch == channels:
         copy(k, source + (left + low) * channels, to + low * channels, (high - low) * channels)

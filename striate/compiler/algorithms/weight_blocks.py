@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from striate.compiler.algorithms.axes import three
+from striate.compiler.algorithms.axes import flat, three
 from striate.compiler.algorithms.weight_staging import gathers
 from striate.compiler.algorithms.weight_tiles import (
     BLOCK_H,
@@ -35,6 +35,8 @@ SPLIT_CYCLES = 60_000
 """Work that is worth a split: sums of its own have to be added up."""
 SPLIT_BYTES = 1 << 20
 """Sums of all splits together may take this much, or a share of input and grad_output."""
+BEYOND_L2 = 8.0
+"""Bytes a cycle of input and grad_output."""
 MOST_PIXELS = 400
 LEAST_PIXELS = 64
 
@@ -65,7 +67,9 @@ def blocks_of(problem: ConvProblem, target: Target) -> Blocks:
     """Cut a problem. The result does not depend on the number of threads, so that sums do not either."""
     spec = problem.spec
     tile = tile_of(spec, target)
-    batch, sizes, outs, pads = _flat(problem)
+    whole = flat(problem)
+    batch, sizes, outs = whole.batch, three(whole.input_size), three(whole.output_size)
+    pads = three(tuple(first for first, _ in whole.pads), 0)
     wide, item = tile.vectors * target.lanes(spec.dtype), BYTES[spec.dtype]
     panels, columns = tile.panels(spec), tile.columns(spec, target)
     tile_sums = math.prod(tile.positions) * tile.rows * wide
@@ -91,28 +95,17 @@ def blocks_of(problem: ConvProblem, target: Target) -> Blocks:
     input_elements, grad_elements, _ = memory(counts)
     work = _cycles(spec, tile, target, problem, in_blocks, out_blocks)
     held = tasks * sums * item
-    room = max(
-        SPLIT_BYTES, (math.prod(sizes) * spec.in_channels + math.prod(outs) * spec.out_channels) * batch * item // 4
-    )
+    moved = (math.prod(sizes) * spec.in_channels + math.prod(outs) * spec.out_channels) * batch * item
+    room = max(SPLIT_BYTES, moved // 4)
     splits = min(-(-TASKS // tasks), math.prod(counts), int(work // tasks // SPLIT_CYCLES), room // held)
     splits = max(1, splits)
+    # With several taps there is enough to compute for each number to hide how long it takes to come.
+    far = moved / BEYOND_L2 if set(spec.kernel_size) == {1} and moved > target.l2_bytes else 0.0
     turning = tasks * sums * (1.2 + 0.4 * splits) * (16 / target.lanes(spec.dtype)) + 2000 * tasks * splits
     return Blocks(
         batch, sizes, outs, pads, counts, in_blocks, out_blocks, splits, tasks, most_columns,
-        sums, input_elements + tile.rows, grad_elements, work + turning,
+        sums, input_elements + tile.rows, grad_elements, work + turning + far,
     )  # fmt: skip
-
-
-def _flat(problem: ConvProblem) -> tuple[int, tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]:
-    """Batch, input size, output size and padding before; pixels of a 1x1 kernel as one long line."""
-    spec = problem.spec
-    sizes, outs = three(problem.input_size), three(problem.output_size)
-    if set(spec.kernel_size) == {1} and set(spec.stride) == {1} and not any(map(any, problem.pads)):
-        batch, pixels = problem.batch, math.prod(sizes)
-        if spec.layout == "channels_last" and batch:
-            batch, pixels = 1, batch * pixels
-        return batch, (1, 1, pixels), (1, 1, pixels), (0, 0, 0)
-    return problem.batch, sizes, outs, three(tuple(first for first, _ in problem.pads), 0)
 
 
 def _root(product: int, wide: int) -> int:

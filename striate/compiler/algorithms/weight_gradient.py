@@ -28,19 +28,29 @@ loading and storing the sums hardly counts. Layers with large weights have tasks
 added up twice; layers with few weights are split over pixels, into a number of splits that the problem alone decides,
 so that the result does not depend on the number of threads. Taps that read padding are skipped where taps are apart,
 which for a 7x7 image saves a fifth of the work, and for widely dilated kernels half.
+
+A kernel of one tap and stride 1 pairs each input pixel with one output pixel, so either may play the part of the
+other: where vectors of input channels waste fewer lanes, the kernel is that of the exchanged problem.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from striate.compiler.algorithm import POINTERS, Algorithm, Launch, Strides
 from striate.compiler.algorithms.axes import three
 from striate.compiler.algorithms.weight_blocks import blocks_of
 from striate.compiler.algorithms.weight_staging import Block, Staged, span, stage
-from striate.compiler.algorithms.weight_tiles import WeightTile, plane_pitch, row_pitch, tile_of
+from striate.compiler.algorithms.weight_tiles import (
+    WeightTile,
+    exchange_channels,
+    exchanged,
+    plane_pitch,
+    row_pitch,
+    tile_of,
+)
 from striate.compiler.emit import Kernel, Program, Signature
 from striate.compiler.moves import fill, turn
 from striate.compiler.target import BYTES
@@ -75,6 +85,8 @@ class WeightGradient(Algorithm):
 
     def launch(self, problem: ConvProblem, target: Target, weight_strides: Strides, threads: int) -> Launch:
         """See `Algorithm`."""
+        if exchanged(problem.spec, target):
+            problem, weight_strides = _exchange(problem), (weight_strides[1], weight_strides[0], *weight_strides[2:])
         spec, blocks = problem.spec, blocks_of(problem, target)
         threads = max(1, min(threads, blocks.tasks * blocks.splits, int(blocks.cycles // THREAD_CYCLES)))
         # Without splits a task stores its gradient itself, and the next one of its thread uses its memory.
@@ -99,22 +111,40 @@ class WeightGradient(Algorithm):
 
     def cycles(self, problem: ConvProblem, target: Target) -> float:
         """See `Algorithm`."""
-        return blocks_of(problem, target).cycles
+        return blocks_of(_exchange(problem) if exchanged(problem.spec, target) else problem, target).cycles
 
     def build(self, spec: Spec, target: Target) -> Program:
         """See `Algorithm`."""
         k = Kernel("direct_weight", target, self.signature(spec), spec.dtype)
+        exchange = exchanged(spec, target)
+        spec = exchange_channels(spec) if exchange else spec
         tile = tile_of(spec, target)
         with k.routine("store", 3) as (number, place, column):
             share = _share(k, spec, tile, number)
             with k.when(column < share.columns):
-                _store(k, spec, tile, share, place, column)
+                if exchange:
+                    side_by_side = k.numbers["weight_oc"].equals(1)
+                    with k.when(side_by_side):
+                        _store_rows(k, tile, share, place, column)
+                    with k.unless(side_by_side):
+                        _store(k, spec, tile, share, place, column)
+                else:
+                    _store(k, spec, tile, share, place, column)
         with k.phase("compute"), k.tasks() as task:
+            if exchange:
+                p = k.pointers
+                p["input"], p["grad_output"] = p["grad_output"], p["input"]
             _compute(k, spec, tile, task)
         with k.phase("reduce"), k.tasks() as task:
             number = task // k.numbers["most_columns"]
             k.call("store", number, number * k.numbers["splits"], task % k.numbers["most_columns"])
         return k.finish()
+
+
+def _exchange(problem: ConvProblem) -> ConvProblem:
+    """The problem whose input is this one's grad_output, and the other way round: what was added is now cut off."""
+    pads = tuple((-before, -after) for before, after in problem.pads)
+    return replace(problem, spec=exchange_channels(problem.spec), input_size=problem.output_size, pads=pads)
 
 
 def _line(elements: int, spec: Spec) -> int:
@@ -379,6 +409,18 @@ def _store(k: Kernel, spec: Spec, tile: WeightTile, share: _Share, place: Index,
                 for row, vector in enumerate(turn(square)):
                     with k.when(lane + row < left):
                         (to + (lane + row) * n["weight_oc"] + start).store(vector, mask)
+
+
+def _store_rows(k: Kernel, tile: WeightTile, share: _Share, place: Index, column: Index) -> None:
+    """The same for a kernel of one tap whose output channels lie side by side in the weight: nothing to turn round."""
+    n, wide = k.numbers, tile.vectors * k.lanes
+    left, oc = share.outs - column * wide, share.out_first + column * wide
+    first = k.pointers["workspace"] + place * n["sums_size"] + share.columns * wide + column * (tile.rows * wide)
+    with k.loop(share.ins) as channel:
+        row = first + _place(k, tile, share.columns, channel, k.index(0))
+        to = k.pointers["grad_weight"] + oc + (share.channel + channel) * n["weight_ic"]
+        for v in range(tile.vectors):
+            (to + v * k.lanes).store(_sum(k, [row + v * k.lanes])[0], k.mask(left - v * k.lanes))
 
 
 def _sum(k: Kernel, places: list[Pointer]) -> list[Vector]:

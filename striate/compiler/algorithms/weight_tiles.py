@@ -12,7 +12,7 @@ by ``vectors`` vectors of columns. The input is staged as panels, ``[pixel][chan
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,8 @@ BLOCK_H = 16
 """Most output rows staged at once where a tile covers several planes."""
 MOST_MERGED = 24
 """Most input channels of a group for taps to be merged: beyond, skipping padding is worth more."""
+EXCHANGE = 0.95
+"""The part of the time that exchanging input and grad_output must leave, or it is not worth the while."""
 _STEP_CYCLES = 1.5
 """What a pass of the inner loop costs beyond its multiply-adds and loads."""
 _COPY_CYCLES, _APART_CYCLES = 2.5, 10.0
@@ -97,6 +99,20 @@ def plane_pitch(spec: Spec) -> int:
 def tile_of(spec: Spec, target: Target) -> WeightTile:
     """The tile that computes ``spec`` in the fewest cycles."""
     return min(_candidates(spec, target), key=lambda tile: pixel_cycles(tile, spec, target))
+
+
+@cache
+def exchanged(spec: Spec, target: Target) -> bool:
+    """Whether the kernel takes input for grad_output and the other way round, to waste fewer lanes of its vectors."""
+    if spec.bias or spec.groups > 1 or set(spec.kernel_size) != {1} or set(spec.stride) != {1}:
+        return False
+    plain, other = (pixel_cycles(tile_of(each, target), each, target) for each in (spec, exchange_channels(spec)))
+    return other < EXCHANGE * plain
+
+
+def exchange_channels(spec: Spec) -> Spec:
+    """A spec with the channels of input and output exchanged."""
+    return replace(spec, in_channels=spec.out_channels, out_channels=spec.in_channels)
 
 
 def pixel_cycles(tile: WeightTile, spec: Spec, target: Target) -> float:
