@@ -5,7 +5,13 @@ import shutil
 import tempfile
 
 import pytest
-import torch
+
+# Before torch is imported, here and in the processes that tests start. Tests in parallel share the cores: threads that
+# wait in turns for each other's cores spin, and ten times the work is done.
+_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _WORKERS)))
+
+import torch  # noqa: E402
 
 os.environ.setdefault("MPLBACKEND", "agg")
 # Set before xdist starts its workers, which inherit it and share the folder. One that is given is kept and stays warm.
