@@ -233,8 +233,8 @@ def lying(draw, channels):
 @settings(max_examples=60, deadline=None)
 @given(lying(4))
 def test_outputs_lie_as_torchs_do(x):
-    # A weight in channels-last order is another test's: what torch makes of it depends on the number of threads. A single
-    # small volume goes to an operator of torch's that keeps no order.
+    # A weight in channels-last order is another test's: what torch makes of it depends on the number of threads. A
+    # single small volume goes to an operator of torch's that keeps no order.
     rank = x.dim() - 2
     assume(rank == 2 or len(x) > 1)
     w = torch.randn(4, 4, *(3,) * rank)
