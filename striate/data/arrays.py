@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from striate.data.file import File
     from striate.data.limits import Budget
+    from striate.data.options import Option
 
 PAIRS = (
     ("x", "y"),
@@ -56,6 +57,7 @@ class NpzReader:
 
     kind = "npz"
     summary = "an .npz file with x and y, images and labels, train_images and train_labels, x_train and y_train"
+    options: tuple[Option, ...] = ()
 
     def recognises(self, source: Source) -> str | None:
         """Recognise the extension."""
@@ -72,6 +74,7 @@ class NpyReader:
 
     kind = "npy"
     summary = "a folder with x_train.npy, y_train.npy and so on, or one x.npy with y.npy beside it"
+    options: tuple[Option, ...] = ()
 
     def recognises(self, source: Source) -> str | None:
         """Recognise the extension, and in a folder the documented names at its top."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from striate.data.file import File
     from striate.data.limits import Budget
+    from striate.data.options import Option
     from striate.data.source import Source
 
 _SHAPE = (3, 32, 32)
@@ -40,6 +41,7 @@ class CifarBinaryReader:
 
     kind = "cifar-binary"
     summary = "CIFAR-10 or CIFAR-100, binary version (data_batch_1.bin ... or train.bin, test.bin)"
+    options: tuple[Option, ...] = ()
 
     def recognises(self, source: Source) -> str | None:
         """Recognise the names of the files."""
@@ -67,6 +69,7 @@ class CifarPythonReader:
 
     kind = "cifar-python"
     summary = "CIFAR-10 or CIFAR-100, Python version (data_batch_1 ... or train, test)"
+    options: tuple[Option, ...] = ()
 
     def recognises(self, source: Source) -> str | None:
         """Recognise the names of the files."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from striate.data.decoding import SAMPLE_SUFFIXES
+from striate.data.file_kinds import holds_sample, sample_suffixes
 from striate.data.reader import SPLIT_WORDS, Collection, FilePart, ReadOptions
 from striate.errors import DataError
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from striate.data.file import File
+    from striate.data.options import Option
     from striate.data.source import Source
 
 
@@ -27,10 +28,11 @@ class ClassFolderReader:
 
     kind = "class-folder"
     summary = "a folder (or tar archive) with one sub-folder of images per class"
+    options: tuple[Option, ...] = ()
 
     def recognises(self, source: Source) -> str | None:
         """Recognise images in sub-folders."""
-        found = [file for file in source.files if "/" in file.name and file.suffix in SAMPLE_SUFFIXES]
+        found = [file for file in source.files if "/" in file.name and holds_sample(file)]
         if source.form not in ("folder", "archive") or not found:
             return None
         splits = _split_folders(source.files)
@@ -63,7 +65,7 @@ class ClassFolderReader:
                 raise DataError(
                     "images in the folder of every class",
                     f"none in {source.label.rstrip('/')}/{tops['train']}{name}",
-                    f"Put images of the kinds {', '.join(sorted(SAMPLE_SUFFIXES))} there, or remove the folder.",
+                    f"Put images of the kinds {', '.join(sample_suffixes())} there, or remove the folder.",
                 )
         ignored = tuple(file.name for file in source.files if file.name not in used)
         return Collection(self.kind, classes, parts, ignored=ignored)
@@ -74,7 +76,7 @@ def _split_folders(files: Sequence[File]) -> dict[str, str]:
     tops: dict[str, bool] = {}
     for file in files:
         folders = PurePosixPath(file.name).parts[:-1]
-        if folders and file.suffix in SAMPLE_SUFFIXES:
+        if folders and holds_sample(file):
             tops[folders[0]] = tops.get(folders[0], True) and len(folders) > 1
     found = {
         folder: SPLIT_WORDS[folder.lower()] for folder, deep in tops.items() if deep and folder.lower() in SPLIT_WORDS
@@ -95,7 +97,7 @@ def _part(files: Sequence[File], top: str, classes: tuple[str, ...]) -> FilePart
     labels = []
     for file in files:
         folder, slash, _ = file.name[len(top) :].partition("/")
-        if file.name.startswith(top) and slash and file.suffix in SAMPLE_SUFFIXES:
+        if file.name.startswith(top) and slash and holds_sample(file):
             chosen.append(file)
             labels.append(index[folder])
     return FilePart(tuple(chosen), torch.tensor(labels, dtype=torch.int64))

@@ -69,6 +69,25 @@ def target_size(image_size: int | Sequence[int] | None, spatial_dims: int) -> tu
     return sizes
 
 
+def pad_or_crop(inputs: torch.Tensor, size: tuple[int, ...], value: float = 0) -> torch.Tensor:
+    """Bring (N, ..., *spatial) to ``size`` around its middle: cut off what is too long, fill up with ``value``.
+
+    The odd element is cut, or filled, at the end.
+
+    >>> pad_or_crop(torch.tensor([[[1, 2, 3, 4]]]), (3,)), pad_or_crop(torch.tensor([[[1, 2]]]), (5,))
+    (tensor([[[1, 2, 3]]]), tensor([[[0, 1, 2, 0, 0]]]))
+    """
+    first = inputs.ndim - len(size)
+    for axis, length in enumerate(size, start=first):
+        if inputs.shape[axis] > length:
+            inputs = inputs.narrow(axis, (inputs.shape[axis] - length) // 2, length)
+    missing = [length - inputs.shape[axis] for axis, length in enumerate(size, start=first)]
+    if not any(missing):
+        return inputs.contiguous()
+    around = [amount for total in reversed(missing) for amount in (total // 2, total - total // 2)]
+    return F.pad(inputs, around, value=value)
+
+
 def resize(
     inputs: torch.Tensor, size: tuple[int, ...], method: Literal["bilinear", "bicubic"] = "bilinear"
 ) -> torch.Tensor:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from striate.data.samples import Samples
+
+
+Task: TypeAlias = Literal["classification", "multi-label", "regression", "segmentation", "verification"]
+"""What is to be learned: one class, several labels, numbers, a class per position, or who is the same."""
+
+Normalise: TypeAlias = Literal["dataset", "sample", "none"]
+"""Zero mean and unit variance per channel: of the training part, of each sample by itself, or not at all."""
 
 
 class SkippedFile(NamedTuple):
@@ -28,6 +35,12 @@ class Dataset:
     16-bit images, 1 for arrays of other numbers. ``stored_sizes`` counts the sizes before any resizing, ``skipped``
     lists damaged files that were left out, ``ignored`` files that are not samples, ``in_memory`` says whether samples
     are kept decoded.
+
+    ``task`` decides what targets are (see `Samples`) and what ``classes`` names: the classes, the labels, the numbers
+    to predict, or for verification the identities, those of the training part first. Segmentation ignores positions of
+    the class ``void``. With ``input_kind`` "tokens" inputs are int64 (N, L), indices into ``vocabulary``, where 0 fills
+    up and 1 stands for what is unknown. ``normalise`` says how values are to be scaled, ``reading`` how files became
+    samples, in plain values, so that new files can be read alike.
 
     >>> from striate.data import load_data
     >>> dataset = load_data("digits")
@@ -50,21 +63,34 @@ class Dataset:
     skipped: tuple[SkippedFile, ...] = ()
     ignored: tuple[str, ...] = ()
     in_memory: bool = True
+    task: Task = "classification"
+    input_kind: Literal["values", "tokens"] = "values"
+    vocabulary: tuple[str, ...] = ()
+    void: int | None = None
+    normalise: Normalise = "dataset"
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def spatial_dims(self) -> int:
-        """1 for signals, 2 for images, 3 for volumes."""
-        return len(self.train.item_shape) - 1
+        """1 for signals and texts, 2 for images, 3 for volumes."""
+        return len(self.input_size)
 
     @property
     def in_channels(self) -> int:
-        """The number of channels of every sample."""
-        return self.train.item_shape[0]
+        """The number of channels of every sample; of texts the size of the vocabulary."""
+        return len(self.vocabulary) if self.input_kind == "tokens" else self.train.item_shape[0]
 
     @property
     def input_size(self) -> tuple[int, ...]:
         """The spatial size of every sample."""
-        return self.train.item_shape[1:]
+        return self.train.item_shape if self.input_kind == "tokens" else self.train.item_shape[1:]
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs a network needs: one per class, and for verification one per identity to train on."""
+        if self.task == "verification":
+            return int(self.train.labels.max()) + 1
+        return len(self.classes)
 
     @property
     def parts(self) -> dict[str, Samples]:

@@ -12,38 +12,29 @@ import os
 import struct
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from striate.data.conversion import convert_channels, resize, target_size
-from striate.data.layout import as_samples
+from striate.data.conversion import convert_channels, pad_or_crop, resize, target_size
+from striate.data.file_kinds import DamagedFileError, FileKind, file_kind, register_file_kind, sample_suffixes
+from striate.data.layout import LAYOUTS, as_samples
 from striate.data.npy import read_npy
+from striate.data.options import Option, one_of, resolve
 from striate.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from striate.data.file import File
 
-IMAGE_SUFFIXES = frozenset(
-    (".png", ".jpg", ".jpeg", ".pgm", ".ppm", ".pbm", ".pnm", ".bmp", ".gif", ".tif", ".tiff", ".webp")
-)
-ARRAY_SUFFIXES = frozenset((".npy",))
-SAMPLE_SUFFIXES = IMAGE_SUFFIXES | ARRAY_SUFFIXES
-
 MAX_PIXELS = 89_478_485
 """Images with more pixels are refused before they are decoded: Pillow's own limit against decompression bombs."""
-
-
-class DamagedFileError(DataError):
-    """One file that cannot be decoded; it may be left out if the caller agrees, unlike a mistake in the settings."""
-
 
 _FORMATS = ("PNG", "JPEG", "PPM", "BMP", "GIF", "TIFF", "WEBP")
 
@@ -81,38 +72,33 @@ class Decoded:
 class Decoder:
     """Decodes files, with the channels and the size that were asked for (None: as stored).
 
+    ``fit`` says how a sample of another size is brought to ``image_size``: resampled, or cut and filled up with zeros
+    around its middle. ``options`` are those of the kinds of files.
+
     >>> Decoder(channels=1).channels
     1
     """
 
     channels: int | None = None
     image_size: int | tuple[int, ...] | None = None
-    layout: str | None = None
+    fit: Literal["resize", "pad"] = "resize"
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, file: File) -> Decoded:
         """Decode one file. Raises `DataError` naming it if it is damaged, too large or of another kind."""
-        inputs, value_scale = decode_image(file) if file.suffix in IMAGE_SUFFIXES else self._array(file)
+        kind = file_kind(file.suffix)
+        if kind is None:
+            raise DataError(
+                f"a file of one of the kinds {', '.join(sample_suffixes())}", file.label, "Convert it to one of them."
+            )
+        own = {option.name: self.options[option.name] for option in kind.options if option.name in self.options}
+        inputs, value_scale = kind.decode(file, resolve(own, kind.options, kind.name))
         stored_size = tuple(inputs.shape[1:])
         batch = convert_channels(inputs.unsqueeze(0), self.channels, file.label)
         size = target_size(self.image_size, len(stored_size))
         if size is not None:
-            batch = resize(batch, size)
+            batch = resize(batch, size) if self.fit == "resize" else pad_or_crop(batch, size)
         return Decoded(batch[0], stored_size, value_scale)
-
-    def _array(self, file: File) -> tuple[torch.Tensor, float]:
-        if file.suffix not in ARRAY_SUFFIXES:
-            raise DataError(
-                f"a file of one of the kinds {', '.join(sorted(SAMPLE_SUFFIXES))}",
-                file.label,
-                "Convert it to one of them.",
-            )
-        data = file.read()
-        try:
-            array = read_npy(io.BytesIO(data), len(data), file.label, lambda count, name: None)
-        except DataError as error:
-            raise DamagedFileError(error.expected, error.received, error.remedy) from error
-        inputs = as_samples(array[None], self.layout, file.label)[0]
-        return inputs, 255.0 if inputs.dtype == torch.uint8 else 1.0
 
     def each(self, files: Sequence[File]) -> Iterator[Decoded | DataError]:
         """Decode many files on a few threads and give them in order, the error in place of each one that fails."""
@@ -142,7 +128,18 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
-def decode_image(file: File) -> tuple[torch.Tensor, float]:
+def decode_array(file: File, options: Mapping[str, Any]) -> tuple[torch.Tensor, float]:
+    """Decode a .npy file with one sample to (C, *spatial), and the value of full white. Raises `DataError`."""
+    data = file.read()
+    try:
+        array = read_npy(io.BytesIO(data), len(data), file.label, lambda count, name: None)
+    except DataError as error:
+        raise DamagedFileError(error.expected, error.received, error.remedy) from error
+    inputs = as_samples(array[None], options["layout"], file.label)[0]
+    return inputs, 255.0 if inputs.dtype == torch.uint8 else 1.0
+
+
+def decode_image(file: File, options: Mapping[str, Any] | None = None) -> tuple[torch.Tensor, float]:
     """Decode an image file to (C, H, W) as stored, and the value of full white. Raises `DataError`."""
     data = file.read()
     try:
@@ -190,3 +187,17 @@ def _pixels(image: Image.Image) -> tuple[torch.Tensor, float]:
         image = image.convert("RGBA")
     rgb = image if image.mode == "RGB" else image.convert("RGB")
     return torch.from_numpy(np.array(rgb)).permute(2, 0, 1).contiguous(), 255.0
+
+
+IMAGES = register_file_kind(
+    FileKind(
+        "image",
+        (".png", ".jpg", ".jpeg", ".pgm", ".ppm", ".pbm", ".pnm", ".bmp", ".gif", ".tif", ".tiff", ".webp"),
+        decode_image,
+    )
+)
+ARRAYS = register_file_kind(
+    FileKind(
+        "array", (".npy",), decode_array, (Option("layout", None, "the axes of the array, N first", *one_of(*LAYOUTS)),)
+    )
+)

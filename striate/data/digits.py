@@ -8,6 +8,7 @@ bicubic filter.
 from __future__ import annotations
 
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,12 +17,16 @@ from striate.data.conversion import resize
 from striate.data.reader import ArrayPart, Collection, ReadOptions
 from striate.data.source import BUILT_IN, Source
 
+if TYPE_CHECKING:
+    from striate.data.options import Option
+
 
 class DigitsReader:
     """Reads the data sets that come with the package."""
 
     kind = "digits"
     summary = "the embedded handwritten digits, by the name digits (8x8) or digits28 (28x28)"
+    options: tuple[Option, ...] = ()
 
     def recognises(self, source: Source) -> str | None:
         """Recognise the two names."""

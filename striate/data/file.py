@@ -31,8 +31,8 @@ class File:
 
     @property
     def suffix(self) -> str:
-        """The last extension in lower case, with its dot."""
-        return PurePosixPath(self.name).suffix.lower()
+        """The last extension in lower case, with its dot; ".nii.gz" is one."""
+        return ".nii.gz" if self.name.lower().endswith(".nii.gz") else PurePosixPath(self.name).suffix.lower()
 
     @property
     def base(self) -> str:

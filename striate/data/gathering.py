@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from striate.data.conversion import convert_channels, resize, target_size
+from striate.data.conversion import convert_channels, pad_or_crop, resize, target_size
 from striate.data.dataset import SkippedFile
-from striate.data.decoding import DamagedFileError
+from striate.data.file_kinds import DamagedFileError
 from striate.data.reader import SPLITS, ArrayPart, Collection, FilePart
 from striate.data.samples import FileSamples, Samples, TensorSamples
 from striate.errors import DataError
@@ -44,11 +44,15 @@ def gather(collection: Collection, decoder: Decoder, skip_corrupt: bool, budget:
 
     Raises `DataError` for mixed sizes, channels or kinds of values, and for damaged files unless they may be skipped.
     """
-    arrays = {split: part for split in SPLITS if isinstance(part := collection.parts.get(split), ArrayPart)}
-    if arrays:
-        return _gather_arrays(arrays, collection.value_scale, decoder, budget, label)
-    files = {split: part for split in SPLITS if isinstance(part := collection.parts.get(split), FilePart)}
-    gathered = _gather_files(files, decoder, skip_corrupt, budget, label)
+    ready = {s: p for s, p in collection.parts.items() if not isinstance(p, ArrayPart | FilePart)}
+    arrays = {s: p for s in SPLITS if isinstance(p := collection.parts.get(s), ArrayPart)}
+    files = {s: p for s in SPLITS if isinstance(p := collection.parts.get(s), FilePart)}
+    if ready:
+        gathered = _gather_samples(ready, collection, label)
+    elif arrays:
+        gathered = _gather_arrays(arrays, collection.value_scale, decoder, budget, label)
+    else:
+        gathered = _gather_files(files, decoder, skip_corrupt, budget, label)
     if gathered.skipped:
         first = gathered.skipped[0]
         warnings.warn(
@@ -56,6 +60,15 @@ def gather(collection: Collection, decoder: Decoder, skip_corrupt: bool, budget:
             SkippedFileWarning,
             stacklevel=3,
         )
+    return gathered
+
+
+def _gather_samples(parts: Mapping[str, Samples], collection: Collection, label: str) -> Gathered:
+    gathered = Gathered(parts={split: parts[split] for split in SPLITS if split in parts})
+    gathered.value_scale, gathered.skipped = collection.value_scale, list(collection.skipped)
+    for samples in parts.values():
+        gathered.stored_sizes[samples.item_shape[collection.input_kind == "values" :]] += len(samples)
+    _check_alike(gathered.parts, label)
     return gathered
 
 
@@ -71,17 +84,22 @@ def _gather_arrays(
         if (channels, *size) != shape:
             count = len(part.inputs) * channels * math.prod(size) * part.inputs.element_size()
             budget.take(count, f"{label}, converted to {channels} channels of size {' x '.join(map(str, size))},")
-        inputs = resize(convert_channels(part.inputs, decoder.channels, label), size)
-        gathered.parts[split] = TensorSamples(inputs, part.labels, part.name)
-    train = gathered.parts["train"]
-    for split, samples in gathered.parts.items():
+        inputs = convert_channels(part.inputs, decoder.channels, label)
+        inputs = resize(inputs, size) if decoder.fit == "resize" else pad_or_crop(inputs, size)
+        gathered.parts[split] = TensorSamples(inputs, part.labels, part.name, groups=part.groups)
+    _check_alike(gathered.parts, label)
+    return gathered
+
+
+def _check_alike(parts: Mapping[str, Samples], label: str) -> None:
+    train = parts["train"]
+    for split, samples in parts.items():
         if samples.item_shape != train.item_shape or samples.dtype != train.dtype:
             raise DataError(
                 f"samples of one shape and kind, {_description(train.item_shape, train.dtype)} as in train",
                 f"{label} with {_description(samples.item_shape, samples.dtype)} in {split}",
                 _remedy(samples.item_shape, train.item_shape),
             )
-    return gathered
 
 
 def _gather_files(
@@ -115,14 +133,15 @@ def _gather_files(
     shape, dtype = sieve.first.inputs.shape, sieve.first.inputs.dtype
     for split, (store, places) in kept.items():
         files = [parts[split].files[place] for place in places]
-        labels = parts[split].labels[places]
+        labels, groups = parts[split].labels[places], parts[split].groups
+        groups = None if groups is None else groups[places]
         if not places and split != "train":
             continue
         if in_memory:
             inputs = torch.empty((0, *shape), dtype=dtype) if store is None else store[: len(places)]
-            gathered.parts[split] = TensorSamples(inputs, labels, _names(files))
+            gathered.parts[split] = TensorSamples(inputs, labels, _names(files), groups=groups)
         else:
-            gathered.parts[split] = FileSamples(files, labels, decoder, tuple(shape), dtype)
+            gathered.parts[split] = FileSamples(files, labels, decoder, tuple(shape), dtype, groups=groups)
     return gathered
 
 

@@ -32,6 +32,7 @@ from striate.errors import DataError
 if TYPE_CHECKING:
     from striate.data.file import File
     from striate.data.limits import Budget
+    from striate.data.options import Option
 
 _NAME = re.compile(r"(?P<prefix>.*?)(?P<content>images|labels)[-.]idx\d-ubyte(?P<gz>\.gz)?", re.IGNORECASE)
 
@@ -49,6 +50,7 @@ class IdxReader:
 
     kind = "idx"
     summary = "IDX files such as train-images-idx3-ubyte.gz with train-labels-idx1-ubyte.gz"
+    options: tuple[Option, ...] = ()
 
     def recognises(self, source: Source) -> str | None:
         """Recognise the names of IDX image files."""

@@ -21,6 +21,7 @@ from striate.data.source import check_link
 from striate.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
+    from striate.data.options import Option
     from striate.data.source import Source
 
 
@@ -29,6 +30,7 @@ class ManifestReader:
 
     kind = "manifest"
     summary = "a .csv file with the columns path, label and (if wanted) split"
+    options: tuple[Option, ...] = ()
 
     def recognises(self, source: Source) -> str | None:
         """Recognise the extension."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from torch import Tensor
 
+    from striate.data.dataset import Normalise, SkippedFile, Task
     from striate.data.file import File
     from striate.data.limits import Budget
+    from striate.data.options import Option
+    from striate.data.samples import Samples
     from striate.data.source import Source
 
 SPLITS = ("train", "val", "test")
@@ -42,19 +45,28 @@ def numbered(base: str) -> Callable[[int], str]:
 
 @dataclass(frozen=True, slots=True)
 class ArrayPart:
-    """Samples that are arrays already: inputs (N, C, *spatial), uint8 or float32; labels (N,) int64; their names."""
+    """Samples that are arrays already, to be converted to the channels and size that are asked for.
+
+    Inputs are (N, C, *spatial), uint8 or float32; targets as `Samples` says, but no masks; groups (N,) int64.
+    """
 
     inputs: Tensor
     labels: Tensor
     name: Callable[[int], str]
+    groups: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class FilePart:
-    """Samples that are one file each, still to be decoded; labels (N,) int64."""
+    """Samples that are one file each, still to be decoded; targets as `Samples` says, but no masks; groups (N,)."""
 
     files: tuple[File, ...]
     labels: Tensor
+    groups: Tensor | None = None
+
+
+Part: TypeAlias = "ArrayPart | FilePart | Samples"
+"""A part as a reader gives it; `Samples` are taken as they are, with the size and channels that they have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,26 +74,52 @@ class Collection:
     """What a reader found.
 
     ``parts`` maps train, val and test to what the source itself says; without a split of its own everything is under
-    train. ``value_scale`` is the value of full white (arrays only), ``ignored`` names files that are not samples.
+    train. ``value_scale`` is the value of full white (not of files, whose decoder says it), ``ignored`` names files
+    that are not samples, ``skipped`` damaged ones that were left out as `ReadOptions.skip_corrupt` allows, each with
+    the reason. The rest is as in `Dataset`; ``reading`` is what the reader needs to read new files alike, apart from
+    the options it was given.
     """
 
     kind: str
     classes: tuple[str, ...]
-    parts: Mapping[str, ArrayPart | FilePart]
+    parts: Mapping[str, Part]
     value_scale: float = 1.0
     ignored: tuple[str, ...] = field(default=())
+    skipped: tuple[SkippedFile, ...] = ()
+    task: Task = "classification"
+    input_kind: Literal["values", "tokens"] = "values"
+    vocabulary: tuple[str, ...] = ()
+    void: int | None = None
+    normalise: Normalise = "dataset"
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """What a reader is told: how much memory it may take, and the axes of arrays (see `layout`) if the caller knows."""
+    """What a reader is told.
+
+    ``budget`` says how much memory it may take, ``layout`` the axes of arrays (see `layout`) if the caller knows,
+    ``own`` its own options, resolved; ``channels``, ``image_size`` and ``fit`` are what the caller wants of samples,
+    for readers that give `Samples`; ``skip_corrupt`` allows to leave out damaged files; ``seed`` decides what is drawn.
+    """
 
     budget: Budget
     layout: str | None = None
+    own: Mapping[str, Any] = field(default_factory=dict)
+    channels: int | None = None
+    image_size: int | tuple[int, ...] | None = None
+    fit: Literal["resize", "pad"] = "resize"
+    skip_corrupt: bool = False
+    seed: int = 0
 
 
 class Reader(Protocol):
-    """One kind of source. Register an instance with `striate.data.register_reader`."""
+    """One kind of source. Register an instance with `striate.data.register_reader`.
+
+    A reader whose samples are not one file each may have a method
+    ``read_new(file: File, reading: Mapping[str, Any]) -> list[tuple[str, Tensor]]`` for prediction: the samples of a
+    new file with their names, as stored; ``reading`` is `Dataset.reading`.
+    """
 
     @property
     def kind(self) -> str:
@@ -90,6 +128,10 @@ class Reader(Protocol):
     @property
     def summary(self) -> str:
         """What the source looks like, to be listed when nothing fits."""
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """The options of its own."""
 
     def recognises(self, source: Source) -> str | None:
         """Say by what the source is recognised, or None if it is another kind. Opens nothing large."""

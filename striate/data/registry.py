@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from striate.data.arrays import NpyReader, NpzReader
 from striate.data.cifar import CifarBinaryReader, CifarPythonReader
 from striate.data.class_folder import ClassFolderReader
-from striate.data.decoding import SAMPLE_SUFFIXES
 from striate.data.digits import DigitsReader
+from striate.data.file_kinds import holds_sample
 from striate.data.idx import IdxReader
 from striate.data.manifest import ManifestReader
 from striate.errors import DataError
@@ -64,13 +64,13 @@ def recognise(source: Source) -> tuple[Reader, str]:
         why = reader.recognises(source)
         if why is not None:
             return reader, why
-    if source.form in ("folder", "archive") and any(file.suffix in SAMPLE_SUFFIXES for file in source.files):
+    if source.form in ("folder", "archive") and any(holds_sample(file) for file in source.files):
         raise DataError(
             "images in one sub-folder per class",
             f"{source.label} with images but no sub-folders",
             "Sort them into one folder per class, or list them with their labels in a CSV file.",
         )
-    if source.form == "file" and source.files[0].suffix in SAMPLE_SUFFIXES:
+    if source.form == "file" and holds_sample(source.files[0]):
         raise DataError(
             "a data set", f"{source.label}, a single image", "Give the folder that holds one sub-folder per class."
         )

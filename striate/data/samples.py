@@ -18,19 +18,27 @@ Indices: TypeAlias = "torch.Tensor | Sequence[int]"
 
 
 class Samples(Protocol):
-    """A part of a data set: inputs (N, C, *spatial) as stored, uint8 or float32, and labels (N,) int64."""
+    """A part of a data set: inputs (N, C, *spatial) as stored, uint8 or float32, or tokens (N, L) int64, and targets.
+
+    Targets are int64 (N,) for classification and verification, float32 (N, K) for multi-label (0 or 1) and regression,
+    and int64 (N, *spatial) for segmentation.
+    """
 
     @property
     def labels(self) -> torch.Tensor:
-        """The labels, int64, shape (N,)."""
+        """All targets; for segmentation, whose masks come with `fetch` alone, an empty (N, 0)."""
+
+    @property
+    def groups(self) -> torch.Tensor | None:
+        """Of whom each sample is, int64 (N,), equal numbers for equal subjects in all parts, if that is known."""
 
     @property
     def item_shape(self) -> tuple[int, ...]:
-        """The shape of one sample, (C, *spatial)."""
+        """The shape of one sample, (C, *spatial), or (L,) for tokens."""
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of the inputs: torch.uint8 or torch.float32."""
+        """The type of the inputs: torch.uint8, torch.float32, or torch.int64 for tokens."""
 
     def __len__(self) -> int: ...
 
@@ -47,8 +55,9 @@ class Samples(Protocol):
 class TensorSamples:
     """Samples that are held in memory.
 
-    ``inputs`` is (N, C, *spatial), ``labels`` (N,) int64; ``name`` gives each sample's name by its index (by default
-    its number). Raises `DataError` if the lengths differ.
+    ``inputs`` is (N, C, *spatial), or (N, L) tokens of any integer type; ``targets`` is as `Samples` says, where masks
+    may be of any integer type; ``name`` gives each sample's name by its index (by default its number); ``groups`` is
+    (N,) int64 if given. Raises `DataError` if the lengths differ.
 
     >>> samples = TensorSamples(torch.arange(6).reshape(3, 1, 2).float(), torch.tensor([0, 1, 0]))
     >>> inputs, labels = samples.fetch([2, 0])
@@ -56,12 +65,32 @@ class TensorSamples:
     ([4.0, 0.0], [0, 0])
     """
 
-    def __init__(self, inputs: torch.Tensor, labels: torch.Tensor, name: Callable[[int], str] = str) -> None:
-        if len(inputs) != len(labels):
+    def __init__(
+        self,
+        inputs: torch.Tensor,
+        targets: torch.Tensor,
+        name: Callable[[int], str] = str,
+        *,
+        groups: torch.Tensor | None = None,
+    ) -> None:
+        if len(inputs) != len(targets):
             raise DataError(
-                "one label per sample", f"{len(inputs)} samples and {len(labels)} labels", "Give tensors of one length."
+                "one label per sample",
+                f"{len(inputs)} samples and {len(targets)} labels",
+                "Give tensors of one length.",
             )
-        self.inputs, self.labels, self._name = inputs, labels, name
+        if groups is not None and len(groups) != len(inputs):
+            raise DataError(
+                "one group per sample", f"{len(inputs)} samples and {len(groups)} groups", "Give tensors of one length."
+            )
+        self.inputs, self.targets, self.groups, self._name = inputs, targets, groups, name
+        self._is_tokens = inputs.ndim == 2
+        self._is_mask = not targets.is_floating_point() and targets.ndim > 1
+
+    @property
+    def labels(self) -> torch.Tensor:
+        """The targets, or an empty (N, 0) where they are masks."""
+        return self.targets.new_empty((len(self.targets), 0)) if self._is_mask else self.targets
 
     @property
     def item_shape(self) -> tuple[int, ...]:
@@ -70,17 +99,18 @@ class TensorSamples:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of the inputs."""
-        return self.inputs.dtype
+        """The type of the inputs that `fetch` gives."""
+        return torch.int64 if self._is_tokens else self.inputs.dtype
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
     def fetch(self, indices: Indices) -> tuple[torch.Tensor, torch.Tensor]:
-        """The inputs and labels at these indices, in their order."""
+        """The inputs and targets at these indices, in their order."""
         chosen = as_indices(indices)
         # index_select takes a third of the time of indexing, which is more general.
-        return self.inputs.index_select(0, chosen), self.labels.index_select(0, chosen)
+        inputs, targets = self.inputs.index_select(0, chosen), self.targets.index_select(0, chosen)
+        return inputs.long() if self._is_tokens else inputs, targets.long() if self._is_mask else targets
 
     def name(self, index: int) -> str:
         """What the sample is called."""
@@ -90,9 +120,56 @@ class TensorSamples:
         """The samples at these indices, copied."""
         chosen = as_indices(indices)
         places = chosen.tolist()
-        inputs, labels = self.fetch(chosen)
-        name = self._name
-        return TensorSamples(inputs, labels, lambda index: name(places[index]))
+        name, groups = self._name, self.groups
+        return TensorSamples(
+            self.inputs.index_select(0, chosen),
+            self.targets.index_select(0, chosen),
+            lambda index: name(places[index]),
+            groups=None if groups is None else groups[chosen],
+        )
+
+
+class RelabelledSamples:
+    """Other samples whose labels are looked up in ``mapping``, int64, from old label to new."""
+
+    def __init__(self, inner: Samples, mapping: torch.Tensor) -> None:
+        self._inner, self._mapping = inner, mapping
+
+    @property
+    def labels(self) -> torch.Tensor:
+        """The new labels."""
+        return self._mapping[self._inner.labels]
+
+    @property
+    def groups(self) -> torch.Tensor | None:
+        """The groups of the other samples."""
+        return self._inner.groups
+
+    @property
+    def item_shape(self) -> tuple[int, ...]:
+        """The shape of one sample."""
+        return self._inner.item_shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the inputs."""
+        return self._inner.dtype
+
+    def __len__(self) -> int:
+        return len(self._inner)
+
+    def fetch(self, indices: Indices) -> tuple[torch.Tensor, torch.Tensor]:
+        """The inputs and new labels at these indices, in their order."""
+        inputs, labels = self._inner.fetch(indices)
+        return inputs, self._mapping[labels]
+
+    def name(self, index: int) -> str:
+        """What the sample is called."""
+        return self._inner.name(index)
+
+    def subset(self, indices: Indices) -> RelabelledSamples:
+        """The samples at these indices."""
+        return RelabelledSamples(self._inner.subset(indices), self._mapping)
 
 
 class FileSamples:
@@ -109,8 +186,10 @@ class FileSamples:
         decoder: Decoder,
         item_shape: tuple[int, ...],
         dtype: torch.dtype,
+        *,
+        groups: torch.Tensor | None = None,
     ) -> None:
-        self._files, self.labels, self._decoder = tuple(files), labels, decoder
+        self._files, self.labels, self._decoder, self.groups = tuple(files), labels, decoder, groups
         self._item_shape, self._dtype = item_shape, dtype
 
     @property
@@ -154,7 +233,8 @@ class FileSamples:
         """The samples at these indices."""
         chosen = as_indices(indices)
         files = [self._files[index] for index in chosen.tolist()]
-        return FileSamples(files, self.labels[chosen], self._decoder, self._item_shape, self._dtype)
+        groups = None if self.groups is None else self.groups[chosen]
+        return FileSamples(files, self.labels[chosen], self._decoder, self._item_shape, self._dtype, groups=groups)
 
 
 def as_indices(indices: Indices) -> torch.Tensor:

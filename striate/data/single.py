@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from striate.data.decoding import ARRAY_SUFFIXES, SAMPLE_SUFFIXES, Decoder
+from striate.data.decoding import ARRAYS, Decoder
 from striate.data.file import File, file_on_disk, is_file, is_folder
+from striate.data.file_kinds import holds_sample, sample_suffixes
 from striate.errors import DataError
 from striate.files import replacing
 
@@ -31,9 +32,9 @@ def sample_file(path: str | Path) -> File:
         near = difflib.get_close_matches(given.name, names, n=1)
         raise DataError("a file that exists", str(path), f"Did you mean {near[0]!r}?" if near else "Check the path.")
     file = file_on_disk(given, given.name)
-    if file.suffix not in SAMPLE_SUFFIXES:
+    if not holds_sample(file):
         raise DataError(
-            f"a file of one of the kinds {', '.join(sorted(SAMPLE_SUFFIXES))}", str(path), "Convert it to one of them."
+            f"a file of one of the kinds {', '.join(sample_suffixes())}", str(path), "Convert it to one of them."
         )
     return file
 
@@ -61,7 +62,7 @@ def write_output(values: torch.Tensor, path: str | Path) -> Path:
     """
     target = Path(path)
     suffix = target.suffix.lower()
-    if suffix not in (*ARRAY_SUFFIXES, *PICTURE_SUFFIXES):
+    if suffix not in (*ARRAYS.suffixes, *PICTURE_SUFFIXES):
         raise DataError(
             f"a file name that ends in .npy, {', '.join(PICTURE_SUFFIXES)}",
             str(path),
@@ -74,7 +75,7 @@ def write_output(values: torch.Tensor, path: str | Path) -> Path:
             "Write them to a .npy file.",
         )
     with writing(path), replacing(target) as beside:
-        if suffix in ARRAY_SUFFIXES:
+        if suffix in ARRAYS.suffixes:
             np.save(beside, values.detach().cpu().float().numpy())
         else:
             pixels = values.detach().cpu().double().round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()

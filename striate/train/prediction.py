@@ -13,8 +13,8 @@ import torch
 from lightning_fabric import Fabric
 
 from striate.data import SkippedFile, SkippedFileWarning
-from striate.data.decoding import SAMPLE_SUFFIXES
-from striate.data.file import is_clutter, is_file, is_folder
+from striate.data.file import file_on_disk, is_clutter, is_file, is_folder
+from striate.data.file_kinds import holds_sample, sample_suffixes
 from striate.data.single import writing
 from striate.errors import DataError
 from striate.files import replacing
@@ -155,11 +155,11 @@ def _files(path: Path) -> list[Path]:
     found = sorted(
         file
         for file in path.rglob("*")
-        if file.suffix.lower() in SAMPLE_SUFFIXES and not is_clutter(str(file.relative_to(path))) and is_file(file)
+        if not is_clutter(str(file.relative_to(path))) and is_file(file) and holds_sample(file_on_disk(file, file.name))
     )
     if not found:
         raise DataError(
-            f"a folder with samples ({', '.join(sorted(SAMPLE_SUFFIXES))})",
+            f"a folder with samples ({', '.join(sample_suffixes())})",
             f"{path} without any",
             "Check the path, or convert the files.",
         )

@@ -1,5 +1,7 @@
 """Channels and sizes against Pillow and PyTorch."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from striate.data import load_data
-from striate.data.conversion import convert_channels, resize, target_size
+from striate.data.conversion import convert_channels, pad_or_crop, resize, target_size
 from striate.data.layout import as_samples, check_layout, find_layout
 from striate.errors import DataError
 
@@ -168,3 +170,19 @@ def test_messages(call, text):
     with pytest.raises(DataError) as caught:
         call()
     assert str(caught.value) == text
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=3))
+def test_pad_or_crop_keeps_the_middle(axes):
+    inputs = torch.arange(1, 1 + math.prod(stored for stored, _ in axes)).reshape(1, 1, *(stored for stored, _ in axes))
+    found = pad_or_crop(inputs, tuple(wanted for _, wanted in axes), value=-1)
+    expected = inputs[0, 0].numpy()
+    for axis, (stored, wanted) in enumerate(axes):
+        start = (stored - wanted) // 2 if stored > wanted else 0
+        expected = np.take(expected, range(start, start + min(stored, wanted)), axis)
+        before = max(wanted - stored, 0) // 2
+        after = max(wanted - stored, 0) - before
+        widths = [(before, after) if each == axis else (0, 0) for each in range(len(axes))]
+        expected = np.pad(expected, widths, constant_values=-1)
+    assert np.array_equal(found[0, 0].numpy(), expected)

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from striate.data.decoding import IMAGE_SUFFIXES, MAX_PIXELS, SAMPLE_SUFFIXES, DamagedFileError, Decoder
+from striate.data.decoding import IMAGES, MAX_PIXELS, Decoder
 from striate.data.file import MAX_FILE_BYTES, File
+from striate.data.file_kinds import DamagedFileError, sample_suffixes
 from striate.errors import DataError
 
 FORMATS = {"png": "PNG", "jpg": "JPEG", "pgm": "PPM", "bmp": "BMP", "gif": "GIF", "tiff": "TIFF", "webp": "WEBP"}
@@ -38,7 +39,7 @@ def test_every_format(suffix):
     pixels = np.linspace(0, 255, 8 * 9).reshape(8, 9).astype(np.uint8)
     data = saved(Image.fromarray(pixels), FORMATS[suffix])
     found = decode(data, suffix, channels=1)
-    assert f".{suffix}" in IMAGE_SUFFIXES
+    assert f".{suffix}" in IMAGES.suffixes
     assert found.stored_size == (8, 9)
     assert found.value_scale == 255
     assert np.abs(found.inputs[0].int().numpy() - pixels).max() <= (0 if suffix not in ("jpg", "webp") else 12)
@@ -123,7 +124,7 @@ def test_files_that_are_too_large_or_of_another_kind():
     with pytest.raises(DataError) as caught:
         decode(b"", "doc")
     assert str(caught.value) == (
-        f"Expected a file of one of the kinds {', '.join(sorted(SAMPLE_SUFFIXES))}; received a.doc. "
+        f"Expected a file of one of the kinds {', '.join(sample_suffixes())}; received a.doc. "
         "Convert it to one of them."
     )
 

@@ -12,12 +12,12 @@ from data_files import class_folder, digits_like, png_bytes, tar_of, write_idx, 
 from PIL import Image
 
 from striate.data import FileSamples, SkippedFileWarning, TensorSamples, load_data
-from striate.data.decoding import SAMPLE_SUFFIXES
+from striate.data.file_kinds import sample_suffixes
 from striate.data.source import absolute_source
 from striate.errors import DataError
 
 WHOLE = {"val_fraction": 0, "test_fraction": 0}
-KINDS = ", ".join(sorted(SAMPLE_SUFFIXES))
+KINDS = ", ".join(sample_suffixes())
 
 
 def refused(source, **options):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from striate.data import Preprocessing, load_data, read_input, write_output
-from striate.data.decoding import SAMPLE_SUFFIXES
+from striate.data.file_kinds import sample_suffixes
 from striate.data.moments import Moments
 from striate.errors import DataError
 
@@ -123,7 +123,7 @@ def test_read_messages(tmp_path):
     assert refused("/nowhere/a.png") == "Expected a file that exists; received /nowhere/a.png. Check the path."
     (tmp_path / "a.txt").write_text("")
     assert refused(tmp_path / "a.txt") == (
-        f"Expected a file of one of the kinds {', '.join(sorted(SAMPLE_SUFFIXES))}; received {tmp_path}/a.txt. "
+        f"Expected a file of one of the kinds {', '.join(sample_suffixes())}; received {tmp_path}/a.txt. "
         "Convert it to one of them."
     )
     path.write_bytes(png_bytes(np.zeros((9, 9)))[:45])

@@ -21,7 +21,6 @@ from striate.data import (
 )
 from striate.data.limits import Budget, free_memory
 from striate.data.reader import ArrayPart, Collection
-from striate.data.registry import _READERS
 from striate.errors import DataError
 
 
@@ -187,16 +186,10 @@ def test_the_default_limit_is_half_of_the_free_memory():
     assert 0 < Budget().total <= free_memory()
 
 
-@pytest.fixture
-def restored_readers():
-    before = list(_READERS)
-    yield
-    _READERS[:] = before
-
-
 class TextReader:
     kind = "text"
     summary = "a .txt file"
+    options = ()
 
     def recognises(self, source):
         return "a .txt file" if source.files and source.files[0].suffix == ".txt" else None

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from striate.data.splits import check_fractions, check_seed, stratified_split
+from striate.data.splits import check_fractions, check_seed, folds, grouped_split, stratified_split
 from striate.errors import DataError
 
 labels_lists = st.lists(st.integers(0, 5), min_size=1, max_size=80)
@@ -88,4 +88,55 @@ def test_another_seed_gives_another_split():
 def test_messages(call, text):
     with pytest.raises(DataError) as caught:
         call()
+    assert str(caught.value) == text
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=60), fractions, st.integers(0, 2**32 - 1))
+def test_no_group_is_on_two_sides(groups, shares, seed):
+    values = torch.tensor(groups)
+    parts = grouped_split(values, shares, seed)
+    assert torch.equal(torch.cat(parts).sort().values, torch.arange(len(values)))
+    sides = [set(values[part].tolist()) for part in parts]
+    assert sum(map(len, sides)) == len(set(groups))
+    assert sides[-1]
+    largest = int(values.bincount().max())
+    for part, share in zip(parts, shares, strict=False):
+        # As near to the share as whole groups come, as long as there are groups.
+        assert len(part) <= share * len(values) + largest
+
+
+@settings(max_examples=100, deadline=None)
+@given(labels_lists.filter(lambda labels: len(labels) >= 2), st.integers(2, 10), st.integers(0, 2**32 - 1))
+def test_folds_are_even_and_of_all_classes(labels, count, seed):
+    count, values = min(count, len(labels)), torch.tensor(labels)
+    drawn = folds(values, None, count, seed, len(values))
+    assert torch.equal(torch.cat(drawn).sort().values, torch.arange(len(values)))
+    sizes = [len(fold) for fold in drawn]
+    assert max(sizes) - min(sizes) <= 1
+    shares = torch.stack([values[fold].bincount(minlength=6) for fold in drawn])
+    assert ((shares.max(0).values - shares.min(0).values) <= 1).all()
+
+
+def test_as_many_folds_as_groups_leave_one_out_each():
+    groups = torch.tensor([4, 4, 4, 1, 2, 2])
+    drawn = folds(torch.zeros(6), groups, 3, 0, 6)
+    assert sorted(set(groups[fold].tolist()).pop() for fold in drawn) == [1, 2, 4]
+    assert all(len(set(groups[fold].tolist())) == 1 for fold in drawn)
+
+
+@pytest.mark.parametrize(
+    ("groups", "count", "text"),
+    [
+        (None, 1, "Expected from 2 to 6 folds, the number of samples; received 1 folds. Use 5 or 10."),
+        (
+            torch.tensor([1, 1, 1, 2, 2, 2]),
+            3,
+            "Expected from 2 to 2 folds, the number of groups; received 3 folds. Use 5 or 10.",
+        ),
+    ],
+)
+def test_messages_of_folds(groups, count, text):
+    with pytest.raises(DataError) as caught:
+        folds(None, groups, count, 0, 6)
     assert str(caught.value) == text
