@@ -54,6 +54,8 @@ class Spec:
     """Whether a bias is added (forward, grad_input) or its gradient computed (grad_weight)."""
     activation: Activation | None = None
     layout: Layout = "channels_last"
+    scale: bool = False
+    """Whether sums are multiplied by a number per output channel before the bias; the scales lie behind the biases."""
 
     @classmethod
     def parse(cls, text: str) -> Spec:
@@ -127,6 +129,7 @@ class ConvProblem:
         bias: bool = False,
         activation: Activation | None = None,
         layout: Layout = "channels_last",
+        scale: bool = False,
     ) -> ConvProblem:
         """Normalise and check the arguments. A batch of 0 is a problem too. Raises `GeometryError`."""
         window = Window.of(spatial_dims, kernel_size, stride, padding, dilation)
@@ -140,6 +143,9 @@ class ConvProblem:
             raise GeometryError(
                 f"activation to be one of {', '.join(ACTIVATIONS)}", f"activation={activation!r}", "Pick one, or None."
             )
+        if scale and not (bias and pass_ == "forward"):
+            given = f"{pass_} {'with' if bias else 'without'} a bias"
+            raise GeometryError("a scale in the forward pass with a bias", given, "Leave it out.")
         if batch < 0:
             raise GeometryError("batch of at least 0", f"batch={batch}", "Give the number of samples.")
         window.output_size(size)
@@ -155,6 +161,7 @@ class ConvProblem:
             bias,
             activation,
             layout,
+            scale,
         )
         return cls(spec, batch, size, window.pads(size))
 
@@ -183,8 +190,8 @@ class ConvProblem:
         )
 
     def with_pass(self, pass_: Pass) -> ConvProblem:
-        """The same layer's ``forward``, ``grad_input`` or ``grad_weight`` problem."""
-        return replace(self, spec=replace(self.spec, pass_=pass_))
+        """The same layer's ``forward``, ``grad_input`` or ``grad_weight`` problem; only the first can have a scale."""
+        return replace(self, spec=replace(self.spec, pass_=pass_, scale=self.spec.scale and pass_ == "forward"))
 
     def __str__(self) -> str:
         spec = self.spec
@@ -230,6 +237,8 @@ def _rest(spec: Spec) -> list[str]:
         words.append(spec.pass_)
     if spec.bias:
         words.append("bias")
+    if spec.scale:
+        words.append("scale")
     if spec.activation:
         words.append(spec.activation)
     if spec.layout != "channels_last":
@@ -266,8 +275,8 @@ def _field(text: str, word: str, spatial_dims: int) -> tuple[str, object]:
         return "activation", word
     if word in LAYOUTS:
         return "layout", word
-    if word == "bias":
-        return "bias", True
+    if word in ("bias", "scale"):
+        return word, True
     match = re.fullmatch(r"([a-z])(\d+(?::\d+)?(?:x\d+(?::\d+)?)*)", word)
     name = _LETTERS.get(match[1]) if match else None
     if match is None or name is None or (":" in word and name != "padding") or ("x" in word and name in _SCALARS):

@@ -31,7 +31,9 @@ ALL = slice(None)
 
 
 def forward(problem: ConvProblem, input: Array, weight: Array, bias: Array | None = None) -> Array:
-    """Return the output ``(N, C_out, *output_size)``, with bias and activation where the problem has them.
+    """Return the output ``(N, C_out, *output_size)``, with scale, bias and activation where the problem has them.
+
+    The scales of a problem that has some are the second half of ``bias``.
 
     >>> from striate.compiler.problem import ConvProblem
     >>> problem = ConvProblem.parse("1d n1 c1 o1 i6 k3 s1 p1")
@@ -39,11 +41,13 @@ def forward(problem: ConvProblem, input: Array, weight: Array, bias: Array | Non
     array([[[ 6., 12., 18., 24., 30., 22.]]])
     """
     output = np.zeros((problem.batch, problem.spec.out_channels, *problem.output_size))
-    if bias is not None:
-        output += bias.reshape(-1, *[1] * problem.spec.spatial_dims)
     for oc, ic in _groups(problem):
         for o, k, i in _taps(problem):
             output[_at(ALL, oc, o)] += input[_at(ALL, ic, i)] @ weight[_at(oc, ALL, k)].T
+    if bias is not None:
+        shifts, scales = (*np.split(bias, 2),) if problem.spec.scale else (bias, np.ones(()))
+        each = (-1, *[1] * problem.spec.spatial_dims)
+        output = output * scales.reshape(each) + shifts.reshape(each)
     return np.maximum(output, 0) if problem.spec.activation == "relu" else output
 
 

@@ -55,7 +55,7 @@ def seconds(
     spec = problem.spec
     random = np.random.default_rng(0)
     x, weight, y = (random.random(count, np.float32).astype(spec.dtype) - 0.5 for count in elements(problem))
-    bias = np.zeros(max(spec.in_channels, spec.out_channels), spec.dtype)
+    bias = np.zeros(2 * max(spec.in_channels, spec.out_channels), spec.dtype)  # room for scales too
     a, b, out = {"forward": (x, weight, y), "grad_input": (y, weight, x), "grad_weight": (y, x, weight)}[spec.pass_]
     plans = [plan(problem, algorithm, target, weight_strides(problem), threads, jit) for algorithm in algorithms]
     workspace = np.empty(max(ready.launch.workspace_bytes for ready in plans) + 64, np.uint8)

@@ -7,7 +7,7 @@ the zeros as its own padding, which costs no copy.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from striate import ops
 from striate.errors import ModelError
@@ -92,10 +92,17 @@ class _FieldConv(_Convolution):
         gaps = [extent - size for size, extent in zip(input_size, self.field, strict=True)]
         return tuple((gap // 2, gap - gap // 2) for gap in gaps)
 
-    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def _conv_forward(
+        self,
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        scale: Tensor | None = None,
+        activation: Literal["relu"] | None = None,
+    ) -> Tensor:
         check_batch(input, self.spatial_dims, self.in_channels)
         pads = self.pads(tuple(input.shape[2:]))
-        return ops.conv(input, weight, bias, 1, simplest(pads))
+        return ops.conv(input, weight, bias, 1, simplest(pads), scale=scale, activation=activation)
 
     def extra_repr(self) -> str:
         """The arguments as torch shows them, and the field."""

@@ -23,11 +23,13 @@ from striate.nn.acceleration import Acceleration, LayerReport, undo
 from striate.nn.changed import (
     Changed,
     changed_class,
+    fusible,
     is_convolution,
     obstacle,
     plain_between,
     uses_kernels_already,
 )
+from striate.nn.fusion import Fusion, Scope, chains
 from striate.nn.layer_problem import LayerProblem
 from striate.nn.layer_times import LayerTimes, algorithms, layer_times
 from striate.nn.timing import Times, interleaved
@@ -63,6 +65,7 @@ def accelerate(
     keep_slower: bool = False,
     measure: bool = True,
     rounds: int = 5,
+    fuse: bool = True,
 ) -> Acceleration:
     """Make the convolutions of ``model`` use the compiled kernels, in place, and report what that gains.
 
@@ -74,7 +77,8 @@ def accelerate(
     are kept in between layers; ``auto`` takes the faster one, and ``contiguous`` where the model insists on it, say by
     calling ``view``. A layer for which PyTorch's operator was measured to be faster keeps it, unless ``keep_slower``.
     Without ``measure`` nothing is timed or compared, and every layer that can be is compiled. ``rounds`` is the number
-    of measurements a time is the median of.
+    of measurements a time is the median of. With ``fuse`` convolutions compute in inference what follows them, batch
+    norm and ReLU, where a run of the model shows that nothing else sees their output (`striate.nn.fusion`).
 
     Raises `ModelError` for a model that has lazy layers left or is TorchScript; whatever it raises, and whatever the
     model does when it is run, the model is then as it was.
@@ -101,14 +105,16 @@ def accelerate(
             for layer in layers:
                 _look_at(layer, chosen, train, measure, keep_slower, rounds)
             changes = _changes(model, layers, chosen)
+            between = sum(not is_convolution(module) for module, _, _ in changes)
+            if fuse:
+                changes += _fuse(model, layers, changes, chosen, args, kwargs, notes)
             before_after = _whole(step, changes, rounds) if measure and changes else None
         _apply(changes)
     except BaseException:
         undo(model)
         raise
-    between = [module for module, _, _ in changes if not is_convolution(module)]
     if between:
-        notes.append(f"{len(between)} layers between 1-D convolutions compute in 2-D, which keeps channels-last order")
+        notes.append(f"{between} layers between 1-D convolutions compute in 2-D, which keeps channels-last order")
     own = sum(uses_kernels_already(layer.module) for layer in layers)
     if own:
         notes.append(f"{own} of the layers are Striate's own: they used the kernels before, and keep them")
@@ -232,6 +238,44 @@ def _changes(model: nn.Module, layers: list[_Layer], layout: Layout) -> list[_Ch
     if last and any(len(module.kernel_size) == 1 for module in able):  # type: ignore[arg-type]
         able += [module for module in model.modules() if plain_between(module)]
     return [(module, type(module), changed_class(type(module), last)) for module in able]
+
+
+def _fuse(
+    model: nn.Module,
+    layers: list[_Layer],
+    changes: list[_Change],
+    layout: Layout,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    notes: list[str],
+) -> list[_Change]:
+    """Let compiled convolutions compute what follows them in inference; returns the further layers to change."""
+    able = [layer.module for layer in layers if layer.reason is None and fusible(layer.module)]
+    if is_convolution(model) or not able:
+        return []
+    model.eval()
+    try:
+        found = chains(model, able, lambda: model(*args, **kwargs))
+    except Exception as error:
+        notes.append(f"nothing is fused, because in inference the model fails: {str(error).splitlines()[0]}")
+        return []
+    if not found:
+        return []
+    scope = Scope()
+    vars(model)["scope"] = scope
+    for chain in found:
+        vars(chain.convolution)["fusion"] = Fusion(scope, chain.norm, chain.relu)
+    norms = {chain.norm for chain in found if chain.norm is not None}
+    relus = {chain.relu for chain in found if chain.relu is not None}
+    known = {module for module, _, _ in changes}
+    last = layout == "channels_last"
+    rectified = sum(chain.relu is not None for chain in found)
+    notes.append(f"in inference convolutions compute {len(norms)} batch norms and {rectified} ReLUs that follow them")
+    return [
+        (module, type(module), changed_class(type(module), last))
+        for module in (*norms, *relus, model)
+        if module not in known
+    ]
 
 
 def _apply(changes: list[_Change], back: bool = False) -> None:

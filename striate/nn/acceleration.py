@@ -163,3 +163,5 @@ def undo(model: nn.Module) -> None:
     for module in model.modules():
         if issubclass(type(module), Changed):
             module.__class__ = original_class(type(module))
+            for name in ("fusion", "scope"):
+                vars(module).pop(name, None)

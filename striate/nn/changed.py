@@ -13,7 +13,8 @@ from this one", so that `torch.save` of a whole module and `copy.deepcopy` keep 
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+import inspect
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,7 @@ from torch.nn.utils import parametrize
 
 from striate import ops
 from striate.nn.conv import _Convolution, _TransposedConvolution
+from striate.nn.fusion import Fusion, Scope, passes_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,6 +37,8 @@ M = TypeVar("M", bound=nn.Module)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 BETWEEN = (nn.BatchNorm1d, nn.MaxPool1d, nn.AvgPool1d)
 """Layers of PyTorch that leave channels-last order in 1-D, but not in 2-D, and can be computed there."""
+FOLLOWING = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.ReLU)
+"""Layers of PyTorch that a convolution before them can compute on the way (see `striate.nn.fusion`)."""
 
 _OURS = (_Convolution, _TransposedConvolution)
 _FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -67,6 +71,8 @@ def convolve(
     groups: int,
     padding_mode: str = "zeros",
     to_channels_last: bool = False,
+    scale: Tensor | None = None,
+    activation: Literal["relu"] | None = None,
 ) -> Tensor:
     """What a changed convolution computes: `striate.ops.conv`, of the input in channels-last order if asked for."""
     return ops.conv(
@@ -79,6 +85,8 @@ def convolve(
         groups,
         padding_mode=padding_mode,
         spatial_dims=weight.dim() - 2,
+        scale=scale,
+        activation=activation,
     )
 
 
@@ -124,8 +132,25 @@ class Changed:
         return _revived, (self.original, self.to_channels_last), self.__getstate__()
 
 
-class _ChangedConvolution(Changed):
+class _Fused(Changed):
+    """A convolution that computes what follows it too, where a `Fusion` says so."""
+
+    fusion: Fusion | None = None
+
     def _conv_forward(self: Any, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        fusion: Fusion | None = self.fusion
+        if fusion is None or not fusion.applies(self):
+            plain: Tensor = self._plain(input, weight, bias)
+            return plain
+        bias, scale = fusion.affine(bias)
+        output: Tensor = self._plain(input, weight, bias, scale, fusion.activation)
+        return fusion.mark(output)
+
+
+class _ChangedConvolution(_Fused):
+    def _plain(
+        self: Any, input: Tensor, weight: Tensor, bias: Tensor | None, scale: Any = None, activation: Any = None
+    ) -> Tensor:
         return convolve(
             input,
             weight,
@@ -136,6 +161,8 @@ class _ChangedConvolution(Changed):
             self.groups,
             self.padding_mode,
             to_channels_last=self.to_channels_last,
+            scale=scale,
+            activation=activation,
         )
 
 
@@ -165,10 +192,42 @@ class _ChangedInput(Changed):
         return output
 
 
+class _ChangedOwn(_ChangedInput, _Fused):
+    """A convolution of Striate's own."""
+
+    def _plain(self: Any, *args: Any) -> Tensor:
+        output: Tensor = self.original._conv_forward(self, *args)  # noqa: SLF001
+        return output
+
+
+class _ChangedFollowing(Changed):
+    """A batch norm or ReLU that passes on what the convolution before it has computed already."""
+
+    def forward(self: Any, input: Tensor) -> Tensor:
+        if passes_on(self, input):
+            return input
+        output: Tensor = self.original.forward(self, input)
+        return output
+
+
+class _ChangedRoot(Changed):
+    """A model in whose forward, and nowhere else, convolutions compute what follows them."""
+
+    scope: Scope
+
+    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling():  # a compiler fuses by itself
+            return self.original.__call__(self, *args, **kwargs)
+        with self.scope:
+            return self.original.__call__(self, *args, **kwargs)
+
+
 class _ChangedBatchNorm(Changed):
     """Normalises (N, C, L) as (N, C, 1, L), the same sums, for which PyTorch's kernel keeps channels-last order."""
 
     def forward(self: Any, input: Tensor) -> Tensor:
+        if passes_on(self, input):
+            return input
         if input.dim() != 3:
             return nn.BatchNorm1d.forward(self, input)
         return nn.BatchNorm2d.forward(self, input.unsqueeze(2)).squeeze(2)
@@ -225,7 +284,8 @@ def _made(original: Any, to_channels_last: bool) -> type[Any]:
     about = f"A {original.__name__} that computes with compiled kernels; made by `striate.accelerate`."
     names = {
         "__doc__": about,
-        "__module__": __name__,
+        # torch.fx takes layers of torch.nn for leaves, and those that may follow a convolution are to stay leaves.
+        "__module__": original.__module__ if original in (*FOLLOWING, *BETWEEN) else __name__,
         "__qualname__": name,
         "original": original,
         "to_channels_last": to_channels_last,
@@ -234,8 +294,14 @@ def _made(original: Any, to_channels_last: bool) -> type[Any]:
 
 
 def _mixin(original: type[nn.Module]) -> type[Changed]:
+    if issubclass(original, _Convolution):
+        return _ChangedOwn
     if issubclass(original, _OURS):
         return _ChangedInput
+    if issubclass(original, (nn.BatchNorm2d, nn.BatchNorm3d, nn.ReLU)):
+        return _ChangedFollowing
+    if not issubclass(original, (*CONVOLUTIONS, *BETWEEN)):
+        return _ChangedRoot
     if issubclass(original, _ConvTransposeNd):
         return _ChangedTransposed
     if issubclass(original, nn.BatchNorm1d):
@@ -319,6 +385,13 @@ def is_convolution(module: nn.Module) -> bool:
     return isinstance(module, (*CONVOLUTIONS, _ConvNd)) or (
         type(module).__module__.startswith("torch.ao.") and "Conv" in type(module).__name__
     )
+
+
+def fusible(convolution: nn.Module) -> bool:
+    """Whether a convolution can be told what to do with its output: not a transposed one, nor one with its own way."""
+    if not isinstance(convolution, _Convolution):
+        return not isinstance(convolution, _ConvTransposeNd)
+    return "activation" in inspect.signature(type(convolution)._conv_forward).parameters  # noqa: SLF001
 
 
 def uses_kernels_already(module: nn.Module) -> bool:

@@ -114,8 +114,15 @@ class _Convolution(_Layer):
         """The (before, after) padding per axis that an input of this size gets. Raises `GeometryError`."""
         return Window.of(self.spatial_dims, self.kernel_size, self.stride, self.padding, self.dilation).pads(input_size)
 
-    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if self.padding_mode == "zeros":
+    def _conv_forward(
+        self,
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        scale: Tensor | None = None,
+        activation: Literal["relu"] | None = None,
+    ) -> Tensor:
+        if self.padding_mode == "zeros" and scale is None and activation is None:
             # The layer's arguments were checked when it was made, so that a known call need not look at them.
             written = (self.stride, self.padding, self.dilation, self.groups, None)
             output = ops.compiled.again(input, weight, bias, written)
@@ -131,6 +138,8 @@ class _Convolution(_Layer):
             self.groups,
             padding_mode=self.padding_mode,
             padding_value=self.padding_value,
+            scale=scale,
+            activation=activation,
         )
 
 

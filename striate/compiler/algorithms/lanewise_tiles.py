@@ -139,8 +139,9 @@ def _tile(
     skip = k.index(0) if rows.staged else group
     panel = k.pointers["workspace"] + vector * (depth.taps * height.taps * width.taps * lanes.sources * k.lanes)
     begun = k.constant(0.0, k.lanes)
-    if spec.bias:
-        begun = lanes.load(k, k.pointers["bias"] + group * lanes.results)
+    bias = k.pointers["bias"] + group * lanes.results
+    if spec.bias and not spec.scale:
+        begun = lanes.load(k, bias)
     sums = [k.variable(begun) for _ in range(form.pixels)]
     place = (part.start + first * width.result_step) * rows.result_pitch + skip * lanes.results
     if not rows.staged and spec.spatial_dims > 1 and set(spec.kernel_size) != {1}:
@@ -159,8 +160,11 @@ def _tile(
             with k.walk(k.index(h1) - h0, *steps) as (line, factors):
                 _taps(k, lanes, form, part.taps, width, rows, line, at, factors, sums, edge)
     to = rows.result(part.h) + place
+    finish = (lanes.load(k, bias + spec.out_channels), lanes.load(k, bias)) if spec.scale else None
     for p in range(form.pixels):
         value = sums[p].get()
+        if finish is not None:
+            value = k.fma(value, *finish)
         if spec.activation == "relu":
             value = value.maximum(k.constant(0.0, k.lanes))
         pixel = to + p * width.result_step * rows.result_pitch

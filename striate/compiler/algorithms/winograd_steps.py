@@ -374,13 +374,22 @@ def output_transform(
             tiles = m.first + (row.slot + tile) * s.width + lane
             bias = k.pointers["bias"] + oc + lane
             added = bias.load(s.lanes, k.mask(ocs - lane)) if spec.bias else None
+            scale = (bias + spec.out_channels).load(s.lanes, k.mask(ocs - lane)) if spec.scale else None
 
             def read(d: Number, h: int, w: int, tiles: Pointer = tiles) -> Vector:
                 return (tiles + ((d * height.inputs + h) * width.inputs + w) * m.distance).load(s.lanes)
 
             def write(
-                d: int, h: Number, w: Number, value: Vector, corner: Pointer = corner, added: Vector | None = added
+                d: int,
+                h: Number,
+                w: Number,
+                value: Vector,
+                corner: Pointer = corner,
+                added: Vector | None = added,
+                scale: Vector | None = scale,
             ) -> None:
+                if scale is not None:
+                    value = value * scale
                 if added is not None:
                     value = value + added
                 if spec.activation == "relu":

@@ -15,7 +15,7 @@ are not for, `route` what would compute a call and why.
 """
 
 from striate.ops.compiled import operators
-from striate.ops.compiled.repeated import again, remember
+from striate.ops.compiled.repeated import again, finished, remember
 from striate.ops.compiled.routes import Route, conv, conv_transpose, obstacle, route
 
-__all__ = ["Route", "again", "conv", "conv_transpose", "obstacle", "operators", "remember", "route"]
+__all__ = ["Route", "again", "conv", "conv_transpose", "finished", "obstacle", "operators", "remember", "route"]

@@ -170,7 +170,7 @@ def grad_weight(
 
 def flat(arguments: Arguments) -> tuple[Sequence[int], Sequence[int], Sequence[int], int, bool, bool | None]:
     """The arguments as operators of torch take them: pads as one list, before and after for each axis."""
-    stride, pads, dilation, groups, strict, channels_last = arguments
+    stride, pads, dilation, groups, strict, channels_last, *_ = arguments
     return stride, [amount for pair in pads for amount in pair], dilation, groups, strict, channels_last
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 from striate.ops import native
 from striate.ops.compiled.layouts import densified
 from striate.ops.compiled.plans import Choice, Compiled, Memory, Operand, choose, threads
@@ -38,7 +40,7 @@ def forward(input: Tensor, weight: Tensor, bias: Tensor | None, arguments: Argum
     choice = FORWARD.get(key)
     if choice is None:
         shape = output_shape(input, weight, arguments)
-        _check_bias(bias, shape[1])
+        _check_bias(bias, shape[1] * (1 + arguments.scale))
         choice = choose(
             "forward", Operand.of(input), Operand.of(weight), arguments, shape, None, bias is not None, count
         )
@@ -53,7 +55,14 @@ def native_forward(
 ) -> Tensor:
     """The convolution by PyTorch's operator, in the layout of the call."""
     stride, pads, dilation, groups, *_ = arguments
-    return densified(native.convolution(input, weight, bias, stride, pads, dilation, groups), channels_last)
+    if arguments.scale and bias is not None:
+        shift, scale = (each.view(-1, *[1] * len(stride)) for each in bias.chunk(2))
+        output = native.convolution(input, weight, None, stride, pads, dilation, groups)
+        output = torch.addcmul(shift, output, scale)
+    else:
+        output = native.convolution(input, weight, bias, stride, pads, dilation, groups)
+    output = densified(output, channels_last)
+    return output.relu_() if arguments.activation == "relu" else output
 
 
 def grad_input(

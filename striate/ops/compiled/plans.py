@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from striate.compiler.algorithm import Algorithm
     from striate.compiler.choose import Plan
-    from striate.compiler.problem import ConvProblem, Pass
+    from striate.compiler.problem import Activation, ConvProblem, Pass
     from striate.geometry import Pads, Size
 
 logger = logging.getLogger("striate.ops")
@@ -45,7 +45,9 @@ _empty = torch._C._dynamo.guards._empty_strided_cpu  # type: ignore[attr-defined
 class Arguments(NamedTuple):
     """What a convolution is told besides its tensors; one entry per spatial axis.
 
-    ``channels_last`` is the layout of input and output; None leaves it to torch's rule.
+    ``channels_last`` is the layout of input and output; None leaves it to torch's rule. ``activation`` is applied to
+    the output of the forward pass, where no gradient is wanted; with ``scale`` its bias is followed by factors for the
+    output, as many.
     """
 
     stride: Size
@@ -54,6 +56,8 @@ class Arguments(NamedTuple):
     groups: int
     strict: bool = False
     channels_last: bool | None = None
+    activation: Activation | None = None
+    scale: bool = False
 
 
 class Operand(NamedTuple):
@@ -281,6 +285,8 @@ def _problem(
         pass_=pass_,
         bias=bias,
         layout="channels_last" if channels_last else "contiguous",
+        activation=arguments.activation,
+        scale=arguments.scale,
     )
     # Kernels trust their sizes, so whatever was called has to fit.
     spec = problem.spec

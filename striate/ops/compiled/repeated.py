@@ -18,6 +18,7 @@ from striate.ops.settings import chosen
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from striate.compiler.problem import Activation
     from striate.geometry import Axes, Padding, Pads, Size
 
     Written: TypeAlias = tuple[Axes, Padding, Axes, int, int | None]
@@ -43,6 +44,34 @@ def again(input: Tensor, weight: Tensor, bias: Tensor | None, written: Written) 
     if _grad_enabled() and (input.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)):
         return apply_conv(known, input, weight, bias)  # type: ignore[no-any-return,no-untyped-call]
     return known.compute(input, weight, bias)  # type: ignore[no-any-return]
+
+
+def finished(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Size,
+    pads: Pads,
+    dilation: Size,
+    groups: int,
+    scale: Tensor | None,
+    activation: Activation | None,
+) -> Tensor | None:
+    """The convolution, times ``scale``, plus the bias, with its activation, in one go.
+
+    None where gradients are wanted or anything listens.
+    """
+    if input.dim() != weight.dim() or not chosen.compiled or not at_once(input, weight, bias):
+        return None
+    if _grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in (input, weight, bias, scale)):
+        return None
+    if scale is not None:
+        if not at_once(scale, weight):
+            return None
+        bias = torch.cat((torch.zeros_like(scale) if bias is None else bias, scale))
+    scaled = scale is not None
+    arguments = Arguments(stride, pads, dilation, groups, chosen.strict, activation=activation, scale=scaled)
+    return passes.forward(input, weight, bias, arguments)
 
 
 def remember(
