@@ -26,7 +26,7 @@ from striate.geometry import Pads, Size, Window
 Pass: TypeAlias = Literal["forward", "grad_input", "grad_weight"]
 """The three computations of a layer: its output, and the gradients of its input and of its weight."""
 
-Activation: TypeAlias = Literal["relu"]
+Activation: TypeAlias = Literal["relu", "relu6"]
 """Non-linearities that a forward kernel can apply before it stores its output."""
 
 Layout: TypeAlias = Literal["channels_last", "contiguous"]

@@ -48,7 +48,18 @@ def forward(problem: ConvProblem, input: Array, weight: Array, bias: Array | Non
         shifts, scales = (*np.split(bias, 2),) if problem.spec.scale else (bias, np.ones(()))
         each = (-1, *[1] * problem.spec.spatial_dims)
         output = output * scales.reshape(each) + shifts.reshape(each)
-    return np.maximum(output, 0) if problem.spec.activation == "relu" else output
+    return activated(problem.spec.activation, output)
+
+
+def activated(activation: str | None, output: Array) -> Array:
+    """The output after an activation.
+
+    >>> activated("relu6", np.array([-1.0, 2.0, 8.0]))
+    array([0., 2., 6.])
+    """
+    if activation is None:
+        return output
+    return np.maximum(output, 0) if activation == "relu" else np.clip(output, 0, 6)
 
 
 def grad_input(problem: ConvProblem, grad_output: Array, weight: Array) -> Array:

@@ -158,6 +158,12 @@ class Vector:
         keep = k.builder.fcmp_unordered(">=", self.value, other.value)
         return Vector(k, k.builder.select(keep, self.value, other.value), self.lanes)
 
+    def minimum(self, other: Vector) -> Vector:
+        """The smaller of each pair of lanes; NaN in ``self`` stays NaN."""
+        k = self.kernel
+        keep = k.builder.fcmp_unordered("<=", self.value, other.value)
+        return Vector(k, k.builder.select(keep, self.value, other.value), self.lanes)
+
     def shuffle(self, order: Sequence[int], other: Vector | None = None) -> Vector:
         """Lanes in another order; numbers from ``lanes`` on pick from ``other``."""
         b = self.kernel.builder

@@ -7,7 +7,7 @@ the zeros as its own padding, which costs no copy.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from striate import ops
 from striate.errors import ModelError
@@ -17,6 +17,8 @@ from striate.units import readable_size
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from striate.compiler.problem import Activation
 
 
 def field_size(spatial_dims: int, input_size: Axes | None, field: Axes | None, usual: int, minimum: int) -> Size:
@@ -98,7 +100,7 @@ class _FieldConv(_Convolution):
         weight: Tensor,
         bias: Tensor | None,
         scale: Tensor | None = None,
-        activation: Literal["relu"] | None = None,
+        activation: Activation | None = None,
     ) -> Tensor:
         check_batch(input, self.spatial_dims, self.in_channels)
         pads = self.pads(tuple(input.shape[2:]))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -32,12 +32,14 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from striate.compiler.problem import Activation
+
 M = TypeVar("M", bound=nn.Module)
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 BETWEEN = (nn.BatchNorm1d, nn.MaxPool1d, nn.AvgPool1d)
 """Layers of PyTorch that leave channels-last order in 1-D, but not in 2-D, and can be computed there."""
-FOLLOWING = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.ReLU)
+FOLLOWING = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.ReLU, nn.ReLU6)
 """Layers of PyTorch that a convolution before them can compute on the way (see `striate.nn.fusion`)."""
 
 _OURS = (_Convolution, _TransposedConvolution)
@@ -72,7 +74,7 @@ def convolve(
     padding_mode: str = "zeros",
     to_channels_last: bool = False,
     scale: Tensor | None = None,
-    activation: Literal["relu"] | None = None,
+    activation: Activation | None = None,
 ) -> Tensor:
     """What a changed convolution computes: `striate.ops.conv`, of the input in channels-last order if asked for."""
     return ops.conv(
@@ -298,7 +300,7 @@ def _mixin(original: type[nn.Module]) -> type[Changed]:
         return _ChangedOwn
     if issubclass(original, _OURS):
         return _ChangedInput
-    if issubclass(original, (nn.BatchNorm2d, nn.BatchNorm3d, nn.ReLU)):
+    if issubclass(original, (nn.BatchNorm2d, nn.BatchNorm3d, nn.ReLU, nn.ReLU6)):
         return _ChangedFollowing
     if not issubclass(original, (*CONVOLUTIONS, *BETWEEN)):
         return _ChangedRoot

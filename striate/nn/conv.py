@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
     from torch.nn.modules.conv import _ConvNd as _TorchConv
+
+    from striate.compiler.problem import Activation
 else:
     _TorchConv = object
 
@@ -120,7 +122,7 @@ class _Convolution(_Layer):
         weight: Tensor,
         bias: Tensor | None,
         scale: Tensor | None = None,
-        activation: Literal["relu"] | None = None,
+        activation: Activation | None = None,
     ) -> Tensor:
         if self.padding_mode == "zeros" and scale is None and activation is None:
             # The layer's arguments were checked when it was made, so that a known call need not look at them.

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
+    from striate.compiler.problem import Activation
+
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_RELUS: dict[type[nn.Module], Activation] = {nn.ReLU: "relu", nn.ReLU6: "relu6"}
 
 
 class _Entered(threading.local):
@@ -67,7 +70,7 @@ class Fusion:
 
     def __init__(self, scope: Scope, norm: nn.Module | None, relu: nn.Module | None) -> None:
         self.scope, self.norm, self.relu = scope, norm, relu
-        self.activation: Literal["relu"] | None = None if relu is None else "relu"
+        self.activation: Activation | None = None if relu is None else _RELUS[type(relu)]
 
     def applies(self, convolution: nn.Module) -> bool:
         """Whether nobody can tell the difference now: inference within the model, no hooks, nothing traced."""
@@ -167,7 +170,7 @@ def chains(model: nn.Module, convolutions: Iterable[nn.Module], run: Callable[[]
     [(True, True)]
     """
     wanted = list(convolutions)
-    following = [module for module in model.modules() if type(module) in (*_NORMS, nn.ReLU)]
+    following = [module for module in model.modules() if type(module) in (*_NORMS, *_RELUS)]
     uses, calls, hooks = _Uses(), list[_Call](), []
     before: dict[int, int] = {}
 
@@ -202,7 +205,7 @@ def chains(model: nn.Module, convolutions: Iterable[nn.Module], run: Callable[[]
     for call in calls:
         if any(call.layer is each for each in wanted):
             norm = next_of(call.output, _NORMS)
-            relu = next_of(norm.output if norm is not None else call.output, (nn.ReLU,))
+            relu = next_of(norm.output if norm is not None else call.output, tuple(_RELUS))
             pair = None if norm is None else norm.layer, None if relu is None else relu.layer
             found.setdefault(call.layer, set()).add(pair)
     return [

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from striate import geometry
 from striate.errors import GeometryError
 from striate.ops import compiled, seam
+from striate.ops.activation import ACTIVATIONS
 from striate.ops.checking import is_plain, remembered
 from striate.ops.padding import extend
 
@@ -46,8 +47,8 @@ def conv(
     ``padding`` is a number, one per axis, (before, after) pairs, ``"valid"``, ``"same"`` (an output of
     ``ceil(input / stride)``, the odd position after), ``"same_lower"`` (before) or ``"causal"``. ``padding_mode`` is
     ``zeros``, ``reflect``, ``replicate``, ``circular`` or ``constant``, which pads with ``padding_value``. The output
-    is multiplied by ``scale``, (C_out,), before the bias is added, and rectified with ``activation`` "relu"; where no
-    gradient is wanted that happens on its way to memory. Raises `GeometryError`.
+    is multiplied by ``scale``, (C_out,), before the bias is added, and rectified with ``activation`` "relu" or "relu6";
+    where no gradient is wanted that happens on its way to memory. Raises `GeometryError`.
 
     >>> import torch
     >>> conv(torch.arange(1.0, 7.0).view(1, 1, 6), torch.full((1, 1, 3), 2.0), padding=1)
@@ -55,8 +56,11 @@ def conv(
     >>> conv(torch.tensor([[[-1.0, 2.0]]]), torch.ones(1, 1, 1), activation="relu")
     tensor([[[0., 2.]]])
     """
-    if activation not in (None, "relu"):
-        raise GeometryError("activation of 'relu' or None", f"activation={activation!r}", "Apply others to the output.")
+    if activation is not None and activation not in ACTIVATIONS:
+        words = " or ".join(map(repr, ACTIVATIONS))
+        raise GeometryError(
+            f"activation of {words} or None", f"activation={activation!r}", "Apply others to the output."
+        )
     if scale is not None and scale.shape != weight.shape[:1]:
         size = tuple(scale.shape)
         raise GeometryError(f"scale of shape ({weight.shape[0]},)", f"scale of shape {size}", "Give one per channel.")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from striate.ops import compiled, native
+from striate.ops.activation import activated
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,7 +64,7 @@ def _finished(
     if scale is not None:
         each = (-1, *[1] * len(stride))
         output = output * scale.view(each) if bias is None else torch.addcmul(bias.view(each), output, scale.view(each))
-    return output.relu() if activation == "relu" else output
+    return activated(activation, output)
 
 
 def transposed_convolution(

@@ -38,7 +38,7 @@ def problems(draw, **fixed):
         "dtype": draw(st.sampled_from(["float32", "float64"])),
         "pass_": draw(st.sampled_from(["forward", "grad_input", "grad_weight"])),
         "bias": draw(st.booleans()),
-        "activation": draw(st.sampled_from([None, "relu"])),
+        "activation": draw(st.sampled_from([None, "relu", "relu6"])),
         "layout": draw(st.sampled_from(["channels_last", "contiguous"])),
     }
     values |= fixed

@@ -61,7 +61,7 @@ def expected(problem, first, second, bias=None):
         gradient = reference.grad_input(problem, first, second)
         if bias is not None:
             gradient += bias.reshape(-1, *[1] * spec.spatial_dims)
-        return (np.maximum(gradient, 0) if spec.activation == "relu" else gradient), None
+        return reference.activated(spec.activation, gradient), None
     axes = (0, *range(2, first.ndim))
     return reference.grad_weight(problem, first, second), first.sum(axes) if spec.bias else None
 

@@ -1,5 +1,7 @@
 """The battery: every algorithm, pass, rank, layout and target against the definition, on guarded memory."""
 
+import re
+
 import numpy as np
 import pytest
 from any_problem import problems
@@ -15,7 +17,7 @@ LAYERS = [
     "2d n2 c5 o7 i9x11 k3 s1 p1",
     "2d n1 c16 o40 i20 k3 s1 p1 bias relu",
     "2d n1 c16 o41 i19 k3 s1 p1 bias scale relu",
-    "1d n2 c24 o24 i17 k3 s1 p1 g24 bias scale",
+    "1d n2 c24 o24 i17 k3 s1 p1 g24 bias scale relu6",
     "2d n1 c2 o19 i21 k5 s2 p2 bias scale",
     "2d n2 c4 o6 i7x5 k3x2 s2x1 p1:0x0 d1x2 g2",
     "2d n2 c7 o33 i5 k1 s1 p0 bias",
@@ -77,7 +79,7 @@ def some(problems, layout, target):
 def check_layers(algorithm, pass_, layout, target, jit, choose=lambda problems, layout, target: problems):
     if not runs_here(target):
         pytest.skip(f"this machine cannot run {target.name} code")
-    texts = (text if pass_ == "forward" else text.replace(" relu", "").replace(" scale", "") for text in LAYERS)
+    texts = (text if pass_ == "forward" else re.sub(" relu6?| scale", "", text) for text in LAYERS)
     problems = [ConvProblem.parse(f"{text} {pass_} {layout}") for text in texts]
     problems = [problem for problem in problems if algorithm.obstacle(problem.spec, target) is None]
     assert problems

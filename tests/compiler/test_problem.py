@@ -88,7 +88,10 @@ def test_what_cannot_be_read(text, message):
             {"pass_": "back"},
             "Expected pass to be one of forward, grad_input, grad_weight; received pass='back'. Pick one.",
         ),
-        ({"activation": "x"}, "Expected activation to be one of relu; received activation='x'. Pick one, or None."),
+        (
+            {"activation": "x"},
+            "Expected activation to be one of relu, relu6; received activation='x'. Pick one, or None.",
+        ),
         (
             {"scale": True},
             "Expected a scale in the forward pass with a bias; received forward without a bias. Leave it out.",

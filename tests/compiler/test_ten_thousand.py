@@ -65,7 +65,7 @@ def kind(draw):
         "pass_": pass_,
         "bias": bias,
         "scale": bias and pass_ == "forward" and draw.random() < 0.5,
-        "activation": "relu" if pass_ != "grad_weight" and draw.random() < 0.3 else None,
+        "activation": draw.choice((None, None, "relu", "relu6")) if pass_ != "grad_weight" else None,
         "layout": draw.choice(LAYOUTS),
     }
 

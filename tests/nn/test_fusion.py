@@ -41,7 +41,7 @@ def stack(rank, *, inplace=False, bias=True, affine=True, own=False):
             NORM[rank](5, affine=affine),
             nn.ReLU(inplace),
             conv(5, 4, 1),
-            nn.ReLU(inplace),
+            nn.ReLU6(inplace),
             conv(4, 3, 3),
             NORM[rank](3),
         )
@@ -79,7 +79,7 @@ def refused(monkeypatch):
     def refuse(*_):
         raise AssertionError("computed by PyTorch")
 
-    for layer in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.ReLU):
+    for layer in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.ReLU, nn.ReLU6):
         monkeypatch.setattr(layer, "forward", refuse)
 
 
@@ -272,13 +272,14 @@ def test_activation_of_the_operator(rank, unbatched):
 
 
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("activation", [None, "relu"])
+@pytest.mark.parametrize("activation", [None, "relu", "relu6"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_scale_of_the_operator(bias, activation, dtype):
     x, weight = torch.randn(2, 3, 9, 9, dtype=dtype), torch.randn(4, 3, 3, 3, dtype=dtype)
     scale, shift = torch.randn(2, 4, dtype=dtype)
     expected = ops.conv(x, weight * scale.view(-1, 1, 1, 1), shift if bias else None, padding=1)
-    expected = expected.relu() if activation else expected
+    rectify = {None: lambda y: y, "relu": F.relu, "relu6": F.relu6}[activation]
+    expected = rectify(expected)
 
     def ours():
         return ops.conv(x, weight, shift if bias else None, padding=1, scale=scale, activation=activation)
@@ -287,7 +288,8 @@ def test_scale_of_the_operator(bias, activation, dtype):
     scale.requires_grad_()
     (gradient,) = torch.autograd.grad(ours().sum(), scale)
     sums = ops.conv(x, weight, padding=1)
-    passed = ours().detach() != 0 if activation else 1
+    y = ours().detach()
+    passed = ((y != 0) & ((y != 6) | (activation == "relu"))) if activation else 1
     torch.testing.assert_close(gradient, (sums * passed).sum((0, 2, 3)), rtol=1e-3, atol=1e-3)
 
 
@@ -301,5 +303,5 @@ def test_another_activation():
     with pytest.raises(GeometryError) as caught:
         ops.conv(torch.zeros(1, 1, 3), torch.zeros(1, 1, 1), activation="tanh")
     assert str(caught.value) == (
-        "Expected activation of 'relu' or None; received activation='tanh'. Apply others to the output."
+        "Expected activation of 'relu' or 'relu6' or None; received activation='tanh'. Apply others to the output."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from striate.compiler.algorithms.activation import activated
 from striate.compiler.algorithms.residues import FEW
 from striate.compiler.moves import join, turn
 
@@ -62,7 +63,7 @@ def _interleave(
             if spec.scale:
                 vector = vector * (bias + spec.out_channels).load().broadcast(lanes)
             vector = vector + bias.load().broadcast(lanes)
-        return vector.maximum(k.constant(0.0, lanes)) if spec.activation == "relu" else vector
+        return activated(k, spec, vector)
 
     with k.loop(count, step=lanes) as m:
         if ways <= FEW:

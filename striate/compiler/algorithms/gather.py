@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from striate.compiler.algorithm import POINTERS
 from striate.compiler.algorithms import panels
+from striate.compiler.algorithms.activation import activated
 from striate.compiler.algorithms.axes import Taps, axes
 from striate.compiler.algorithms.staging import bring_row
 from striate.compiler.moves import transpose
@@ -423,5 +424,4 @@ class Gather:
             for v, value in enumerate(vectors):
                 if finish:
                     value = k.fma(value, *finish[v])
-                result = value.maximum(k.constant(0.0, k.lanes)) if self.spec.activation == "relu" else value
-                (to + p * pixel + v * k.lanes).store(result, masks[v])
+                (to + p * pixel + v * k.lanes).store(activated(k, self.spec, value), masks[v])

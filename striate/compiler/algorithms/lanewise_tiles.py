@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from striate.compiler.algorithms.activation import activated
 from striate.compiler.algorithms.lanewise_rows import axes
 from striate.compiler.values import Index
 
@@ -165,8 +166,7 @@ def _tile(
         value = sums[p].get()
         if finish is not None:
             value = k.fma(value, *finish)
-        if spec.activation == "relu":
-            value = value.maximum(k.constant(0.0, k.lanes))
+        value = activated(k, spec, value)
         pixel = to + p * width.result_step * rows.result_pitch
         if edge and p:
             with k.when(first + p < part.count):

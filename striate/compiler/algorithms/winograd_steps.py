@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from striate.compiler.algorithms.activation import activated
 from striate.compiler.algorithms.axes import three
 from striate.compiler.algorithms.winograd_axis import Axis, axis
 from striate.compiler.algorithms.winograd_transform import transform
@@ -392,9 +393,7 @@ def output_transform(
                     value = value * scale
                 if added is not None:
                     value = value + added
-                if spec.activation == "relu":
-                    value = value.maximum(k.constant(0.0, s.lanes))
-                (corner + d * slabs + h * rows + w * step).store(value)
+                (corner + d * slabs + h * rows + w * step).store(activated(k, spec, value))
 
             transform(k, (depth.filter.a, height.filter.a, width.filter.a), read, write, values)
         if spec.layout == "channels_last":

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from striate.ops import native
+from striate.ops.activation import activated
 from striate.ops.compiled.layouts import densified
 from striate.ops.compiled.plans import Choice, Compiled, Memory, Operand, choose, threads
 
@@ -61,8 +62,7 @@ def native_forward(
         output = torch.addcmul(shift, output, scale)
     else:
         output = native.convolution(input, weight, bias, stride, pads, dilation, groups)
-    output = densified(output, channels_last)
-    return output.relu_() if arguments.activation == "relu" else output
+    return activated(arguments.activation, densified(output, channels_last))
 
 
 def grad_input(
