@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from striate.compiler.algorithms.winograd_transform import transform
-from striate.compiler.moves import copy, fill, transpose
+from striate.compiler.moves import copy, transpose
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -176,8 +176,8 @@ def _stage(
             low.set(k.minimum(k.maximum(0 - x0, 0), reach))
             high.set(k.maximum(k.minimum(size_w - x0, reach), low.get()))
         start, count = low.get(), high.get() - low.get()
-        fill(k, to, start * pitch)
-        fill(k, to + high.get() * pitch, (reach - high.get()) * pitch)
+        _clear(k, to, start * pitch)
+        _clear(k, to + high.get() * pitch, (reach - high.get()) * pitch)
         if source.layout == "contiguous":
             pixels = size_d * size_h * size_w
             came = source.first + (sample * channels + source.channel) * pixels + (z * size_h + y) * size_w + x0 + start
@@ -191,10 +191,17 @@ def _copy_pixels(k: Kernel, source: Source, came: Pointer, to: Pointer, count: I
     """Copy the wanted channels of neighbouring pixels."""
     channels, pitch = source.channels, source.pitch
     if pitch == channels:
-        copy(k, came, to, count * channels)
+        with k.loop(count * pitch, step=k.lanes) as place:
+            (to + place).store((came + place).load(k.lanes))
     elif channels % k.lanes:
         with k.loop(count) as x:
             copy(k, came + x * channels, to + x * pitch, source.count)
     else:
         with k.loop(count) as x, k.loop(source.count, step=k.lanes) as channel:
             (to + x * pitch + channel).store((came + x * channels + channel).load(k.lanes))
+
+
+def _clear(k: Kernel, to: Pointer, count: Index) -> None:
+    """Set whole vectors to zero."""
+    with k.loop(count, step=k.lanes) as place:
+        (to + place).store(k.constant(0.0, k.lanes))

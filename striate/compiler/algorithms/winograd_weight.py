@@ -186,7 +186,7 @@ class WinogradWeight(Algorithm):
                 transform_tiles(
                     k, gradients, begin, end, d, blocks.d_pitch, stage, values, total if spec.bias else None
                 )
-                _products(k, blocks, share, (v, d, own + n["s"]), end - begin, step)
+                _products(k, spec, blocks, share, (v, d, own + n["s"]), (begin, end, step))
             _back(k, blocks, share, own + n["s"], gradient, own + n["values"])
             with k.when(alone):
                 _store(k, spec, blocks, share, gradient, 0, share.ics)
@@ -269,17 +269,19 @@ def _sources(k: Kernel, spec: Spec, blocks: Blocks, share: Share) -> tuple[Sourc
 
 
 def _products(
-    k: Kernel, blocks: Blocks, share: Share, places: tuple[Planes, Planes, Pointer], count: Index, step: Index
+    k: Kernel, spec: Spec, blocks: Blocks, share: Share, places: tuple[Planes, Planes, Pointer], tiles: tuple[Index, Index, Index],
 ) -> None:
-    """Add ``count`` tiles to the sums of a share; those of the first step begin with zero.
+    """Add tiles to the sums of a share; those of the first step begin with zero.
 
     The last register tile may read rows of ``V`` that stand for no channel, and vectors of ``D`` beyond the last. What
     it makes of them has room, and nobody reads it.
     """
     wide, height = blocks.vectors * k.lanes, blocks.rows
+    across = -(-blocks.ocs // wide)
 
     def multiply(
-        k: Kernel, v: Pointer, d: Pointer, sums: Pointer, terms: Index, ocs: Index, count: Index, step: Index
+        k: Kernel, v: Pointer, d: Pointer, sums: Pointer, terms: Index, ocs: Index, count: Index, step: Index,
+        inputs: Pointer, gradients: Pointer, visit: Index,
     ) -> None:
         new = step.equals(0)
         with k.loop(terms, step=height) as term, k.loop(ocs, step=wide) as oc:
@@ -287,7 +289,11 @@ def _products(
             offsets = [(r, r * blocks.ocs + lane * k.lanes) for r in range(height) for lane in range(blocks.vectors)]
             begin = k.either(new, k.zeros(height * blocks.ocs), place)
             totals = [k.variable((begin + offset).load(k.lanes)) for _, offset in offsets]
-            with k.walk(count, (v + term, blocks.v_pitch), (d + oc, blocks.d_pitch)) as (values, vectors):
+            steps = [(v + term, blocks.v_pitch), (d + oc, blocks.d_pitch)]
+            steps += _ahead(k, spec, blocks, inputs, gradients, visit + term // height * across + oc // wide, count)
+            with k.walk(count, *steps) as (values, vectors, *next_line):
+                for line in next_line:
+                    line.prefetch(level=2)
                 lanes = [(vectors + lane * k.lanes).load(k.lanes) for lane in range(blocks.vectors)]
                 for r in range(height):
                     value = (values + r).load().broadcast(k.lanes)
@@ -296,10 +302,40 @@ def _products(
             for (_, offset), total in zip(offsets, totals, strict=True):
                 (place + offset).store(total.get())
 
-    v, d, sums = places
+    (v, d, sums), n = places, k.numbers
+    begin, end, step = tiles
+    each = n["td"] * n["th"] * n["tw"]
+    inputs = k.pointers["input"] + n["id"] * n["ih"] * n["iw"] * end // each * blocks.s.ics + share.ic
+    gradients = k.pointers["grad_output"] + n["od"] * n["oh"] * n["ow"] * end // each * blocks.s.ocs + share.oc
+    visits = -(-blocks.terms // height) * across
     with k.loop(blocks.s.planes) as plane:
         here = (v.plane(plane), d.plane(plane), sums + plane * blocks.plane)
-        k.shared("multiply", multiply, *here, share.ics * blocks.s.triples, share.ocs, count, step)
+        k.shared(
+            "multiply", multiply, *here, share.ics * blocks.s.triples, share.ocs, end - begin, step,
+            inputs, gradients, plane * visits,
+        )  # fmt: skip
+
+
+def _ahead(
+    k: Kernel, spec: Spec, blocks: Blocks, inputs: Pointer, gradients: Pointer, visit: Index, count: Index
+) -> list[tuple[Pointer, Number]]:
+    """What to ask memory for during one visit of a register tile: where, and by how much it moves with each tile.
+
+    The tiles of the next step mostly begin where those of this one end. Fetched while the multiply-adds go on, they
+    cost nothing; every visit fetches one cache line of as many pixels as there are tiles.
+    """
+    if spec.layout != "channels_last":
+        return []
+    s, line = blocks.s, 64 // k.element_bytes
+    pixels = math.prod(one.outputs for one in s.axes)
+    ins, outs = -(-blocks.ics // line), -(-blocks.ocs // line)
+    at = k.variable(inputs + visit // ins * count * s.ics + visit % ins * line)
+    later = visit - pixels * ins
+    with k.when(later >= 0):
+        at.set(gradients + later // outs * count * s.ocs + later % outs * line)
+    first = later < 0
+    useful = later < pixels * outs
+    return [(at.get(), k.select(first, s.ics, k.select(useful, s.ocs, 0)))]
 
 
 def _back(k: Kernel, blocks: Blocks, share: Share, sums: Pointer, gradient: Pointer, values: Pointer) -> None:

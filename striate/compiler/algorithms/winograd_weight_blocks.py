@@ -33,7 +33,7 @@ MOST_TILES, LEAST_TILES = 64, 8
 """Tiles at a time: beyond, rows of one plane no longer fit the first-level cache; below, sums are all that is moved."""
 WIDEST = 256
 """Most channels of a block."""
-PRODUCT, STEP, SUM, TRANSFORM, BACK = 1.05, 1.0, 2.0, 6.0, 3.0
+PRODUCT, STEP, SUM, TRANSFORM, BACK = 1.05, 1.0, 1.2, 8.0, 3.0
 """Measured cycles: of a multiply-add, of a step of the inner loop beyond them, of a vector of sums loaded or stored, of a
 vector in a plane of a transform, and of the one that brings sums back."""
 BEYOND_L2 = 8
@@ -148,8 +148,8 @@ def _widths(channels: int, lanes: int) -> list[int]:
 def _fit(blocks: Blocks, room: int) -> Blocks:
     """The same blocks, with as many tiles at a time as a cache of ``room`` values holds beside the sums."""
     s = blocks.s
-    left = room * 7 // 8 - s.planes * blocks.plane
-    one = s.planes * (blocks.v_pitch + blocks.d_pitch) + blocks.staged(1 << 20, 64) // 128
+    left = room - s.planes * blocks.plane
+    one = s.planes * (blocks.v_pitch + blocks.d_pitch)
     tiles = min(left, room // 2) // one
     return Blocks(s, blocks.ics, blocks.ocs, blocks.rows, blocks.vectors, max(0, min(tiles, MOST_TILES)))
 
