@@ -57,9 +57,10 @@ from typing import TYPE_CHECKING
 
 from striate.compiler.algorithm import POINTERS, Algorithm, Launch, Strides
 from striate.compiler.algorithms.axes import three
-from striate.compiler.algorithms.winograd_steps import CHANNELS, GAPS, LANES, ROWS, TAPS, axes, weight_order
+from striate.compiler.algorithms.winograd_steps import CHANNELS, GAPS, LANES, ROWS, axes, weight_order
 from striate.compiler.algorithms.winograd_tiles import Planes, Source, transform_tiles, triples
 from striate.compiler.algorithms.winograd_transform import transform, transposed
+from striate.compiler.algorithms.winograd_weight_ahead import Ahead, ahead, walk
 from striate.compiler.algorithms.winograd_weight_blocks import Blocks, blocks_of, cut
 from striate.compiler.emit import Kernel, Program, Signature
 from striate.compiler.moves import copy, fill, transpose
@@ -94,7 +95,7 @@ class WinogradWeight(Algorithm):
             return "stride is not 1"
         if set(spec.kernel_size) == {1}:
             return "one tap leaves nothing to share"
-        if blocks_of(spec, target, self.tile) is None:
+        if not blocks_of(spec, target, self.tile).fit:
             return "the cache has no room for the sums of so many taps"
         return None
 
@@ -165,7 +166,6 @@ class WinogradWeight(Algorithm):
         """See `Algorithm`."""
         k = Kernel("winograd_weight", target, self.signature(spec), spec.dtype)
         blocks = blocks_of(spec, target, self.tile)
-        assert blocks is not None
         parts = -(-blocks.ics // k.lanes)
         with k.phase("sums"), k.tasks() as task:
             n, own = k.numbers, k.pointers["workspace"] + k.numbers["scratch"] + k.thread * k.numbers["scratch_size"]
@@ -176,17 +176,15 @@ class WinogradWeight(Algorithm):
             total = gradient + (blocks.gradient - blocks.ocs)
             if spec.bias:
                 fill(k, total, blocks.ocs)
+            inputs, gradients = _sources(k, spec, blocks, share)
+            v = Planes(own + n["v"], n["most"] * blocks.v_pitch + k.lanes)
+            d = Planes(own + n["d"], n["most"] * blocks.d_pitch + k.lanes)
+            stage, values, added = own + n["stage"], own + n["values"], total if spec.bias else None
             with k.loop(n["steps"]) as step:
                 begin, end = (first + (last - first) * (step + more) // n["steps"] for more in (0, 1))
-                v = Planes(own + n["v"], n["most"] * blocks.v_pitch + k.lanes)
-                d = Planes(own + n["d"], n["most"] * blocks.d_pitch + k.lanes)
-                inputs, gradients = _sources(k, spec, blocks, share)
-                stage, values = own + n["stage"], own + n["values"]
                 transform_tiles(k, inputs, begin, end, v, blocks.v_pitch, stage, values)
-                transform_tiles(
-                    k, gradients, begin, end, d, blocks.d_pitch, stage, values, total if spec.bias else None
-                )
-                _products(k, spec, blocks, share, (v, d, own + n["s"]), (begin, end, step))
+                transform_tiles(k, gradients, begin, end, d, blocks.d_pitch, stage, values, added)
+                _products(k, spec, blocks, Step(step, begin, end, inputs, gradients), v, d, own + n["s"])
             _back(k, blocks, share, own + n["s"], gradient, own + n["values"])
             with k.when(alone):
                 _store(k, spec, blocks, share, gradient, 0, share.ics)
@@ -268,74 +266,57 @@ def _sources(k: Kernel, spec: Spec, blocks: Blocks, share: Share) -> tuple[Sourc
     return inputs, gradients
 
 
-def _products(
-    k: Kernel, spec: Spec, blocks: Blocks, share: Share, places: tuple[Planes, Planes, Pointer], tiles: tuple[Index, Index, Index],
-) -> None:
-    """Add tiles to the sums of a share; those of the first step begin with zero.
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The tiles that a task takes at a time."""
+
+    number: Index
+    begin: Index
+    end: Index
+    inputs: Source
+    gradients: Source
+
+
+def _products(k: Kernel, spec: Spec, blocks: Blocks, step: Step, v: Planes, d: Planes, sums: Pointer) -> None:
+    """Add the tiles of a step to the sums of a share; those of the first step begin with zero.
 
     The last register tile may read rows of ``V`` that stand for no channel, and vectors of ``D`` beyond the last. What
     it makes of them has room, and nobody reads it.
     """
     wide, height = blocks.vectors * k.lanes, blocks.rows
     across = -(-blocks.ocs // wide)
+    sources = (step.inputs, step.gradients) if spec.layout == "channels_last" else ()
 
     def multiply(
-        k: Kernel, v: Pointer, d: Pointer, sums: Pointer, terms: Index, ocs: Index, count: Index, step: Index,
-        inputs: Pointer, gradients: Pointer, visit: Index,
-    ) -> None:
-        new = step.equals(0)
+        k: Kernel, v: Pointer, d: Pointer, sums: Pointer, inputs: Pointer, gradients: Pointer,
+        first: Index, terms: Index, ocs: Index, count: Index, visit: Index, *later: Index,
+    ) -> None:  # fmt: skip
         with k.loop(terms, step=height) as term, k.loop(ocs, step=wide) as oc:
             place = sums + term * blocks.ocs + oc
-            offsets = [(r, r * blocks.ocs + lane * k.lanes) for r in range(height) for lane in range(blocks.vectors)]
-            begin = k.either(new, k.zeros(height * blocks.ocs), place)
-            totals = [k.variable((begin + offset).load(k.lanes)) for _, offset in offsets]
-            steps = [(v + term, blocks.v_pitch), (d + oc, blocks.d_pitch)]
-            steps += _ahead(k, spec, blocks, inputs, gradients, visit + term // height * across + oc // wide, count)
-            with k.walk(count, *steps) as (values, vectors, *next_line):
-                for line in next_line:
+            offsets = [r * blocks.ocs + lane * k.lanes for r in range(height) for lane in range(blocks.vectors)]
+            begin = k.either(first.equals(0), k.zeros(height * blocks.ocs), place)
+            totals = [k.variable((begin + offset).load(k.lanes)) for offset in offsets]
+            steps: list[tuple[Pointer, Number]] = [(v + term, blocks.v_pitch), (d + oc, blocks.d_pitch)]
+            for number, (array, source) in enumerate(zip((inputs, gradients), sources, strict=False)):
+                wanted = Ahead(*later[5 * number : 5 * number + 5])
+                steps.append(walk(k, array, source, wanted, visit + term // height * across + oc // wide, count))
+            with k.walk(count, *steps) as (values, vectors, *lines):
+                for line in lines:
                     line.prefetch(level=2)
                 lanes = [(vectors + lane * k.lanes).load(k.lanes) for lane in range(blocks.vectors)]
                 for r in range(height):
                     value = (values + r).load().broadcast(k.lanes)
                     for vector, total in zip(lanes, totals[r * blocks.vectors :], strict=False):
                         total.set(k.fma(value, vector, total.get()))
-            for (_, offset), total in zip(offsets, totals, strict=True):
+            for offset, total in zip(offsets, totals, strict=True):
                 (place + offset).store(total.get())
 
-    (v, d, sums), n = places, k.numbers
-    begin, end, step = tiles
-    each = n["td"] * n["th"] * n["tw"]
-    inputs = k.pointers["input"] + n["id"] * n["ih"] * n["iw"] * end // each * blocks.s.ics + share.ic
-    gradients = k.pointers["grad_output"] + n["od"] * n["oh"] * n["ow"] * end // each * blocks.s.ocs + share.oc
-    visits = -(-blocks.terms // height) * across
+    count = step.end - step.begin
+    later = [argument for source in sources for argument in ahead(k, source, step.end, count).arguments()]
+    terms, ocs, visits = step.inputs.count * blocks.s.triples, step.gradients.count, -(-blocks.terms // height) * across
     with k.loop(blocks.s.planes) as plane:
-        here = (v.plane(plane), d.plane(plane), sums + plane * blocks.plane)
-        k.shared(
-            "multiply", multiply, *here, share.ics * blocks.s.triples, share.ocs, end - begin, step,
-            inputs, gradients, plane * visits,
-        )  # fmt: skip
-
-
-def _ahead(
-    k: Kernel, spec: Spec, blocks: Blocks, inputs: Pointer, gradients: Pointer, visit: Index, count: Index
-) -> list[tuple[Pointer, Number]]:
-    """What to ask memory for during one visit of a register tile: where, and by how much it moves with each tile.
-
-    The tiles of the next step mostly begin where those of this one end. Fetched while the multiply-adds go on, they
-    cost nothing; every visit fetches one cache line of as many pixels as there are tiles.
-    """
-    if spec.layout != "channels_last":
-        return []
-    s, line = blocks.s, 64 // k.element_bytes
-    pixels = math.prod(one.outputs for one in s.axes)
-    ins, outs = -(-blocks.ics // line), -(-blocks.ocs // line)
-    at = k.variable(inputs + visit // ins * count * s.ics + visit % ins * line)
-    later = visit - pixels * ins
-    with k.when(later >= 0):
-        at.set(gradients + later // outs * count * s.ocs + later % outs * line)
-    first = later < 0
-    useful = later < pixels * outs
-    return [(at.get(), k.select(first, s.ics, k.select(useful, s.ocs, 0)))]
+        here = (v.plane(plane), d.plane(plane), sums + plane * blocks.plane, step.inputs.first, step.gradients.first)
+        k.shared("multiply", multiply, *here, step.number, terms, ocs, count, plane * visits, *later)
 
 
 def _back(k: Kernel, blocks: Blocks, share: Share, sums: Pointer, gradient: Pointer, values: Pointer) -> None:
@@ -383,9 +364,7 @@ def _add_splits(k: Kernel, first: Pointer, count: Number) -> None:
         (first + place).store(total.get())
 
 
-def _store(
-    k: Kernel, spec: Spec, blocks: Blocks, share: Share, gradient: Pointer, first: Number, ics: Number
-) -> None:
+def _store(k: Kernel, spec: Spec, blocks: Blocks, share: Share, gradient: Pointer, first: Number, ics: Number) -> None:
     """Store the gradient of ``ics`` channels of a share, from ``first`` on, in the order of the weight."""
     n, s, row = k.numbers, blocks.s, blocks.s.taps * blocks.ocs
     _, height, width = s.axes

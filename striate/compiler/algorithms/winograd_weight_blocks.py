@@ -10,8 +10,7 @@ Where there are few shares, their tiles are *split*: each split makes a gradient
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -33,11 +32,13 @@ MOST_TILES, LEAST_TILES = 64, 8
 """Tiles at a time: beyond, rows of one plane no longer fit the first-level cache; below, sums are all that is moved."""
 WIDEST = 256
 """Most channels of a block."""
-PRODUCT, STEP, SUM, TRANSFORM, BACK = 1.05, 1.0, 1.2, 8.0, 3.0
-"""Measured cycles: of a multiply-add, of a step of the inner loop beyond them, of a vector of sums loaded or stored, of a
-vector in a plane of a transform, and of the one that brings sums back."""
-BEYOND_L2 = 8
-"""Bytes a cycle of input and grad_output."""
+PRODUCT, STEP, SUM, BACK = 1.06, 1.5, 1.4, 2.0
+"""Measured cycles: of a multiply-add, of a step of the inner loop beyond them, of a vector of sums loaded or stored,
+and of one that is transformed back."""
+TRANSFORM = (4.0, 7.2, 11.0)
+"""Measured cycles of a vector in a plane, brought and transformed along one, two or three axes; ..."""
+CONTIGUOUS = 1.5
+"""... and how much longer it takes where pixels have to be turned round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,13 @@ class Blocks:
     """Vectors of output channels of a register tile."""
     most: int
     """Tiles at a time, at most."""
+    turned: bool
+    """Whether pixels lie in memory channel by channel."""
+
+    @property
+    def fit(self) -> bool:
+        """Whether the sums of a share, and tiles enough, have room in the second-level cache."""
+        return self.most >= LEAST_TILES
 
     @property
     def in_blocks(self) -> int:
@@ -106,7 +114,8 @@ class Blocks:
         step = max(self.rows * self.vectors, self.rows + self.vectors) * PRODUCT + STEP
         moved = 2 * panels * self.rows * columns * self.vectors * SUM
         transforms = self.out_blocks * -(-s.ics // s.lanes) * s.triples + self.in_blocks * -(-s.ocs // s.lanes)
-        return panels * columns * step + moved / tiles + transforms * TRANSFORM
+        transform = TRANSFORM[sum(one.taps > 1 for one in s.axes) - 1] * (CONTIGUOUS if self.turned else 1)
+        return panels * columns * step + moved / tiles + transforms * transform
 
 
 def _odd(values: int, lanes: int) -> int:
@@ -116,18 +125,15 @@ def _odd(values: int, lanes: int) -> int:
 
 
 @lru_cache(maxsize=256)
-def blocks_of(spec: Spec, target: Target, tile: int) -> Blocks | None:
-    """The blocks that take the fewest cycles; None where none has room in the second-level cache."""
+def blocks_of(spec: Spec, target: Target, tile: int) -> Blocks:
+    """The blocks that take the fewest cycles."""
     room = target.l2_bytes // BYTES[spec.dtype]
-    fitting = (_fit(blocks, room) for blocks in _candidates(shape(spec, target, tile), target))
-    return min(
-        (blocks for blocks in fitting if blocks.most >= LEAST_TILES),
-        key=lambda blocks: blocks.cycles(blocks.most),
-        default=None,
-    )
+    fitting = (_fit(blocks, room) for blocks in _candidates(spec, target, tile))
+    return min(fitting, key=lambda blocks: (not blocks.fit, blocks.cycles(max(1, blocks.most))))
 
 
-def _candidates(s: Shape, target: Target) -> Iterator[Blocks]:
+def _candidates(spec: Spec, target: Target, tile: int) -> Iterator[Blocks]:
+    s = shape(spec, target, tile)
     for ics in _widths(s.ics, s.lanes):
         for ocs in _widths(s.ocs, s.lanes):
             terms = min(s.ics, ics) * s.triples
@@ -135,7 +141,8 @@ def _candidates(s: Shape, target: Target) -> Iterator[Blocks]:
                 # Registers are for the sums, the vectors of one tile, and one broadcast value.
                 most = (target.vector_registers - vectors - 1) // vectors
                 if ocs // s.lanes % vectors == 0 and most:
-                    yield Blocks(s, ics, ocs, -(-terms // -(-terms // most)), vectors, 0)
+                    rows = -(-terms // -(-terms // most))
+                    yield Blocks(s, ics, ocs, rows, vectors, 0, spec.layout == "contiguous")
 
 
 def _widths(channels: int, lanes: int) -> list[int]:
@@ -151,7 +158,7 @@ def _fit(blocks: Blocks, room: int) -> Blocks:
     left = room - s.planes * blocks.plane
     one = s.planes * (blocks.v_pitch + blocks.d_pitch)
     tiles = min(left, room // 2) // one
-    return Blocks(s, blocks.ics, blocks.ocs, blocks.rows, blocks.vectors, max(0, min(tiles, MOST_TILES)))
+    return replace(blocks, most=max(0, min(tiles, MOST_TILES)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,10 +184,9 @@ class Cut:
 
 
 def cut(problem: ConvProblem, target: Target, tile: int) -> Cut:
-    """Cut a problem that `blocks_of` has blocks for."""
+    """Cut a problem whose blocks fit."""
     spec = problem.spec
     blocks = blocks_of(spec, target, tile)
-    assert blocks is not None
     s = blocks.s
     depth, height, width = (one.tiles(size) for one, size in zip(s.axes, three(problem.output_size), strict=True))
     tiles = problem.batch * depth * height * width
@@ -191,13 +197,6 @@ def cut(problem: ConvProblem, target: Target, tile: int) -> Cut:
     each = -(-tiles // splits)
     steps = max(1, -(-each // blocks.most))
     most = -(-each // steps)
-    size = BYTES[spec.dtype]
-    moved = math.prod(problem.input_size) * spec.in_channels + math.prod(problem.output_size) * spec.out_channels
-    turned = s.ics * s.ocs * s.taps * (1.2 + 0.4 * splits) * (16 / s.lanes)
-    cycles = (
-        tiles * s.planes * blocks.cycles(max(1, most))
-        + back * splits
-        + turned
-        + problem.batch * moved * size * (1.0 if spec.layout == "channels_last" else 2.0) / BEYOND_L2
-    )
+    turned = s.ics * s.ocs * s.taps * (1.2 + 0.3 * splits) * (16 / s.lanes)
+    cycles = tiles * s.planes * blocks.cycles(max(1, most)) + back * splits + turned
     return Cut(blocks, (depth, height, width), tiles, splits, steps, max(1, most), cycles)
