@@ -11,7 +11,7 @@ from run_kernel import expected, run, whole_numbers
 
 from striate.compiler import jit as compiling
 from striate.compiler.algorithms.winograd_transform import POINTS, filtering, transposed
-from striate.compiler.algorithms.winograd_weight import WinogradWeight
+from striate.compiler.algorithms.winograd_weight import WinogradWeight, WinogradWeightThree
 from striate.compiler.algorithms.winograd_weight_blocks import blocks_of, cut
 from striate.compiler.choose import choose, plan
 from striate.compiler.loops import innermost
@@ -19,6 +19,11 @@ from striate.compiler.problem import LAYOUTS, ConvProblem
 from striate.compiler.target import AVX2, AVX512, MADE_UP, host
 
 ALGORITHM = WinogradWeight()
+EVERY = (ALGORITHM, WinogradWeightThree())
+
+
+def name(value):
+    return getattr(value, "name", str(value))
 
 
 def problem(text, words=""):
@@ -52,7 +57,8 @@ def test_the_transposed_matrices_make_the_gradient(outputs):
         "2d n1 c20 o16 i13 k7x3 s1 p3x2 d1x2",
     ],
 )
-def test_errors_stay_within_the_bound(text, kind, jit):
+@pytest.mark.parametrize("algorithm", EVERY, ids=name)
+def test_errors_stay_within_the_bound(algorithm, text, kind, jit):
     layer = problem(text)
     random = np.random.default_rng(3)
     shapes = [(*array.shape,) for array in whole_numbers(layer)[:2]]
@@ -66,15 +72,16 @@ def test_errors_stay_within_the_bound(text, kind, jit):
         operands = [np.full(shape, 0.9) for shape in shapes]
     operands = [array.astype("float32").astype(float) for array in operands]
     wanted, _ = expected(layer, *operands)
-    result, _ = run(ALGORITHM, layer, *operands, jit=jit)
+    result, _ = run(algorithm, layer, *operands, jit=jit)
     error = np.abs(result - wanted).max()
-    assert error <= ALGORITHM.bound(layer) * np.prod([np.abs(array).max() for array in operands])
+    assert error <= algorithm.bound(layer) * np.prod([np.abs(array).max() for array in operands])
     assert error <= 1e-5 * np.abs(wanted).max()
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize("algorithm", EVERY, ids=name)
+@settings(max_examples=16, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_any_layer_of_stride_1(data, jit):
+def test_any_layer_of_stride_1(algorithm, data, jit):
     rank = data.draw(st.integers(1, 3))
     taps = st.sampled_from([3, 3, 1, *range(2, 10 - 2 * rank)])
     kernel = data.draw(st.lists(taps, min_size=rank, max_size=rank).filter(lambda k: max(k) > 1))
@@ -97,9 +104,9 @@ def test_any_layer_of_stride_1(data, jit):
     )
     arrays = whole_numbers(layer)
     last, start = data.draw(st.booleans()), data.draw(st.booleans())
-    result, bias = run(ALGORITHM, layer, *arrays, jit=jit, threads=3, weight_last=last, at_start=start)
+    result, bias = run(algorithm, layer, *arrays, jit=jit, threads=3, weight_last=last, at_start=start)
     wanted, wanted_bias = expected(layer, *arrays)
-    np.testing.assert_allclose(result, wanted, rtol=0, atol=ALGORITHM.tolerance(layer))
+    np.testing.assert_allclose(result, wanted, rtol=0, atol=algorithm.tolerance(layer))
     np.testing.assert_array_equal(bias, wanted_bias)
 
 
@@ -168,6 +175,7 @@ def test_the_inner_loop_keeps_its_sums_in_registers(text, target):
         ("2d n8 c64 o64 i56 k3 s1 p1", "winograd-weight"),
         ("2d n8 c128 o128 i28 k3 s1 p1", "winograd-weight"),
         ("2d n8 c256 o256 i14 k3 s1 p1", "winograd-weight"),
+        ("2d n2 c256 o256 i33 k3 s1 p12 d12", "winograd-weight-3"),  # residues of three outputs
         ("2d n8 c64 o3 i56 k3 s1 p1", "outer"),
         ("3d n1 c1 o16 i64 k3 s1 p1", "direct-weight"),
         ("2d n1 c256 o256 i4 k3 s1 p12 d12", "direct-weight"),
