@@ -12,6 +12,7 @@ from striate.compiler.algorithms.outer import Outer
 from striate.compiler.algorithms.planar import Planar
 from striate.compiler.algorithms.weight_gradient import WeightGradient
 from striate.compiler.algorithms.winograd import WinogradFour, WinogradFourWide, WinogradThree, WinogradTwo
+from striate.compiler.algorithms.winograd_weight import WinogradWeight, WinogradWeightThree
 
 if TYPE_CHECKING:
     from striate.compiler.algorithm import Algorithm
@@ -28,5 +29,7 @@ ALGORITHMS: tuple[Algorithm, ...] = (
     Dot(),
     Outer(),
     WeightGradient(),
+    WinogradWeight(),
+    WinogradWeightThree(),
 )
 """Every algorithm, in the order in which `striate.compiler.choose` lists them."""

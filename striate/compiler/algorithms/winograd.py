@@ -72,7 +72,6 @@ from typing import TYPE_CHECKING, ClassVar
 from striate.compiler.algorithm import POINTERS, Algorithm, Launch, Strides
 from striate.compiler.algorithms.axes import three
 from striate.compiler.algorithms.winograd_steps import (
-    Planes,
     Shape,
     axes,
     fetch_weights,
@@ -83,6 +82,7 @@ from striate.compiler.algorithms.winograd_steps import (
     weight_order,
     weight_transform,
 )
+from striate.compiler.algorithms.winograd_tiles import Planes
 from striate.compiler.emit import Kernel, Program, Signature
 from striate.compiler.moves import fill
 from striate.compiler.target import BYTES

@@ -1,9 +1,8 @@
 """The steps of Winograd convolution: fetch and transform weights, transform inputs, multiply, transform back.
 
-`winograd` says what they are for and in which order they run. Tiles of all samples are numbered in one row, and a step
-works on any run of them. Where a row of tiles crosses the border of the image, where channels do not fill vectors, or
-where the layout is contiguous, its inputs and outputs pass through scratch memory, channels last; the transforms
-themselves know no edges and no masks. A row in scratch memory is dense, whatever the dilation (`winograd_axis`).
+`winograd` says what they are for and in which order they run. Outputs leave as inputs come (`winograd_tiles`): where
+a row of tiles crosses the border of the image, where channels do not fill vectors, or where the layout is contiguous,
+they pass through scratch memory.
 """
 
 from __future__ import annotations
@@ -16,8 +15,9 @@ from typing import TYPE_CHECKING
 from striate.compiler.algorithms.activation import activated
 from striate.compiler.algorithms.axes import three
 from striate.compiler.algorithms.winograd_axis import Axis, axis
+from striate.compiler.algorithms.winograd_tiles import Planes, Row, Source, tile_rows, transform_tiles, triples
 from striate.compiler.algorithms.winograd_transform import transform
-from striate.compiler.moves import copy, fill, transpose
+from striate.compiler.moves import copy, transpose
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,18 +111,6 @@ def shape(spec: Spec, target: Target, tile: int) -> Shape:
     return Shape(axes(spec, tile), ics, ocs, lanes, vectors, tuple(forms))
 
 
-@dataclass(frozen=True, slots=True)
-class Planes:
-    """One matrix for each plane of the transformed domain, at equal distances."""
-
-    first: Pointer
-    distance: Number
-
-    def plane(self, number: Number) -> Pointer:
-        """The beginning of a matrix."""
-        return self.first + number * self.distance
-
-
 LANES, TAPS, CHANNELS, ROWS, GAPS = range(5)
 """What is dense in a weight: the axis that vectors run along, taps, summed channels, (channel, tap) pairs, nothing."""
 
@@ -169,23 +157,11 @@ def fetch_weights(k: Kernel, s: Shape, block: Index, first: Index, ics: Index, s
             (to + lane).store((came + lane * n["lane"]).load())
 
 
-@contextmanager
-def _triples(k: Kernel, s: Shape) -> Iterator[tuple[Number, tuple[Number, Number, Number]]]:
-    """Repeat the body for each triple: its number, and its place along each axis."""
-    _, height, width = s.axes
-    if s.triples == 1:
-        yield 0, (0, 0, 0)
-        return
-    with k.loop(s.triples) as triple:
-        rest = triple // width.triples
-        yield triple, (rest // height.triples, rest % height.triples, triple % width.triples)
-
-
 def weight_transform(k: Kernel, spec: Spec, s: Shape, stage: Pointer, ics: Index, u: Planes, values: Pointer) -> None:
     """From ``[ic][tap][lane]`` to ``U``, for up to a vector of ``ics``; taps are flipped for the gradient."""
     depth, height, width = s.axes
     with (
-        _triples(k, s) as (triple, place),
+        triples(k, (depth.triples, height.triples, width.triples)) as (triple, place),
         k.loop(ics) as ic,
         k.loop(s.width, step=s.lanes) as lane,
     ):
@@ -212,102 +188,24 @@ def weight_transform(k: Kernel, spec: Spec, s: Shape, stage: Pointer, ics: Index
         transform(k, (depth.filter.g, height.filter.g, width.filter.g), read, write, values)
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """Neighbouring tiles of one row of a sample, in a task."""
-
-    sample: Index
-    depth: Index
-    height: Index
-    first: Index
-    """Its first tile, counted in the row."""
-    count: Index
-    slot: Index
-    """Its first tile, counted in the task."""
-
-
-@contextmanager
-def _rows(k: Kernel, first: Index, last: Index) -> Iterator[Row]:
-    """Repeat the body for the rows that tiles ``first`` up to ``last`` of all samples lie in."""
-    n = k.numbers
-    with k.loop((last + n["tw"] - 1) // n["tw"], first // n["tw"]) as row:
-        start = k.maximum(first - row * n["tw"], 0)
-        stop = k.minimum(last - row * n["tw"], n["tw"])
-        rest = row // n["th"]
-        yield Row(
-            rest // n["td"], rest % n["td"], row % n["th"], start, stop - start, row * n["tw"] + start - first
-        )  # fmt: skip
-
-
 def input_transform(k: Kernel, spec: Spec, s: Shape, first: Index, last: Index, v: Planes, own: Pointer) -> None:
-    """From the input of tiles ``first`` up to ``last`` to ``V``, which begins with the first of them.
-
-    Along a row of ``V`` a vector of channels of one triple is followed by that of the next, and then by more channels.
-    """
+    """From the input of tiles ``first`` up to ``last`` to ``V``, which begins with the first of them."""
     n, (depth, height, width) = k.numbers, s.axes
-    source = k.pointers[k.signature.pointers[0]]
-    scratch, values = own + n["inputs"], own + n["values"]
-    with _rows(k, first, last) as row:
-        left, covered = width.covered(row.first, row.count)
-        z, y, x = depth.corner(row.depth) - n["pd"], height.corner(row.height) - n["ph"], left - n["pw"]
-        reach = covered + (width.span - width.outputs) * width.dilation
-        base = k.variable(scratch)
-        across, down = k.variable(reach * s.pitch), k.variable(reach * (height.span * s.pitch))
-        if spec.layout == "channels_last" and s.ics == s.pitch:
-            inside = (z >= 0) & (z + ((depth.span - 1) * depth.dilation + 1) <= n["id"]) & (y >= 0)
-            inside = inside & (y + ((height.span - 1) * height.dilation + 1) <= n["ih"])
-            inside = inside & (x >= 0) & (x + reach <= n["iw"])
-            with k.when(inside):
-                base.set(source + (((row.sample * n["id"] + z) * n["ih"] + y) * n["iw"] + x) * s.ics)
-                across.set(n["iw"] * (height.dilation * s.ics))
-                down.set(n["ih"] * n["iw"] * (depth.dilation * s.ics))
-            with k.unless(inside):
-                _stage(k, spec, s, row.sample, (z, y, x), reach, scratch)
-        else:
-            _stage(k, spec, s, row.sample, (z, y, x), reach, scratch)
-        slabs, rows, pixels = down.get(), across.get(), width.dilation * s.pitch
-        with k.loop(row.count) as tile:
-            corner = base.get() + (width.corner(row.first + tile) - left) * s.pitch
-            with k.loop(s.ics, step=s.lanes) as ic, _triples(k, s) as (triple, place):
-                shift = slabs * (3 * place[0]) + rows * (3 * place[1]) + k.index(place[2]) * (3 * pixels)
-                at = v.first + (row.slot + tile) * s.v_pitch + ic * s.triples + k.minimum(s.ics - ic, s.lanes) * triple
-
-                def read(d: Number, h: int, w: int, at: Pointer = corner + ic + shift) -> Vector:
-                    return (at + d * slabs + h * rows + w * pixels).load(s.lanes)
-
-                def write(d: int, h: Number, w: Number, value: Vector, at: Pointer = at) -> None:
-                    (at + ((d * height.inputs + h) * width.inputs + w) * v.distance).store(value)
-
-                transform(k, (depth.filter.b, height.filter.b, width.filter.b), read, write, values)
-
-
-def _stage(
-    k: Kernel, spec: Spec, s: Shape, sample: Index, corner: tuple[Index, Index, Index], reach: Index, scratch: Pointer
-) -> None:
-    """Bring the inputs of a row of tiles to ``scratch``, channels last, with zeros where there is no image."""
-    n, (depth, height, _) = k.numbers, s.axes
-    source, (z0, y0, x0) = k.pointers[k.signature.pointers[0]], corner
-    with k.loop(depth.span) as d, k.loop(height.span) as h:
-        z, y = z0 + d * depth.dilation, y0 + h * height.dilation
-        to = scratch + (d * height.span + h) * (reach * s.pitch)
-        low, high = k.variable(reach), k.variable(reach)
-        with k.when((z >= 0) & (z < n["id"]) & (y >= 0) & (y < n["ih"])):
-            low.set(k.minimum(k.maximum(0 - x0, 0), reach))
-            high.set(k.maximum(k.minimum(n["iw"] - x0, reach), low.get()))
-        start, count = low.get(), high.get() - low.get()
-        fill(k, to, start * s.pitch)
-        fill(k, to + high.get() * s.pitch, (reach - high.get()) * s.pitch)
-        if spec.layout == "contiguous":
-            pixels = n["id"] * n["ih"] * n["iw"]
-            came = source + sample * pixels * s.ics + (z * n["ih"] + y) * n["iw"] + x0 + start
-            transpose(k, came, pixels, to + start * s.pitch, s.pitch, s.ics, count)
-        else:
-            came = source + (((sample * n["id"] + z) * n["ih"] + y) * n["iw"] + x0 + start) * s.ics
-            if s.pitch == s.ics:
-                copy(k, came, to + start * s.pitch, count * s.ics)
-            else:
-                with k.loop(count) as x:
-                    copy(k, came + x * s.ics, to + (start + x) * s.pitch, s.ics)
+    source = Source(
+        k.pointers[k.signature.pointers[0]],
+        spec.layout,
+        (n["id"], n["ih"], n["iw"]),
+        (n["pd"], n["ph"], n["pw"]),
+        s.ics,
+        0,
+        s.ics,
+        s.pitch,
+        s.axes,
+        (depth.span, height.span, width.span),
+        (depth.triples, height.triples, width.triples),
+        (depth.filter.b, height.filter.b, width.filter.b),
+    )
+    transform_tiles(k, source, first, last, v, s.v_pitch, own + n["inputs"], own + n["values"])
 
 
 def products(k: Kernel, s: Shape, u: Planes, v: Planes, m: Planes, terms: Number, count: Index, add: bool) -> None:
@@ -355,7 +253,7 @@ def output_transform(
     scratch, values = own + n["outputs"], own + n["values"]
     oc = block * s.width
     ocs = k.minimum(s.ocs - oc, s.width)
-    with _rows(k, first, last) as row:
+    with tile_rows(k, first, last) as row:
         z, y = depth.corner(row.depth), height.corner(row.height)
         x, reach = width.covered(row.first, row.count)
         base, pixel = k.variable(scratch), k.variable(k.index(width.dilation * s.width))

@@ -72,6 +72,18 @@ class Filter:
         terms = [_size(g) * _size(b) for g, b in zip(self.g, self.b, strict=True)]
         return float(max(sum(abs(a) * term for a, term in zip(row, terms, strict=True)) for row in self.a) / self.taps)
 
+    @property
+    def gradient_amplification(self) -> float:
+        """The same for the gradient of the taps, ``G^T [(A dy) * (B^T x)]``."""
+        terms = [_size(a) * _size(b) for a, b in zip(transposed(self.a), self.b, strict=True)]
+        sums = (sum(abs(g) * term for g, term in zip(row, terms, strict=True)) for row in transposed(self.g))
+        return float(max(sums) / self.outputs)
+
+
+def transposed(matrix: Matrix) -> Matrix:
+    """Rows and columns exchanged."""
+    return tuple(zip(*matrix, strict=True))
+
 
 def _size(row: Sequence[Fraction]) -> Fraction:
     """The largest value of a sum of these times numbers up to 1."""
