@@ -1,8 +1,9 @@
 """Kills a training run with SIGKILL at random moments, resumes it, and compares its weights with a whole run's.
 
-    python bench/kill_and_resume.py --kills 10 --epochs 60
+    python bench/kill_and_resume.py --kills 10 --epochs 60 --workers 2
 
 The run that is killed must end with the very bytes of the run that was not: best and last weights and metrics.csv.
+It has dropout, augmentation, accumulated gradients, an average of its weights, and processes that prepare batches.
 """
 
 from __future__ import annotations
@@ -31,11 +32,21 @@ fit(RunConfig.from_toml(sys.argv[1]), sys.argv[2], resume=True, reporter=Begin()
 CONFIG = """
 epochs = {epochs}
 checkpoint_seconds = {interval}
+batch_size = 32
+accumulate = 2
 [model]
 name = "lenet"
-options = {{ dropout = 0.2 }}
+dropout = 0.2
 [data]
 source = "digits28"
+workers = {workers}
+[averaging]
+name = "ema"
+[[augmentation]]
+name = "crop"
+padding = 2
+[[augmentation]]
+name = "mixup"
 """
 
 COMPARED = ("best.safetensors", "last.safetensors", "metrics.csv")
@@ -54,11 +65,11 @@ def finish(config: Path, folder: Path, threads: int) -> None:
         raise SystemExit(f"The run in {folder} failed with exit code {process.returncode}.")
 
 
-def prove(kills: int, epochs: int, interval: float, threads: int, seed: int, work: Path) -> bool:
+def prove(kills: int, epochs: int, interval: float, threads: int, workers: int, seed: int, work: Path) -> bool:
     """Return whether a run killed ``kills`` times ends with the bytes of one that was not."""
     draw = random.Random(seed)
     config, whole, cut = work / "config.toml", work / "whole", work / "cut"
-    config.write_text(CONFIG.format(epochs=epochs, interval=interval))
+    config.write_text(CONFIG.format(epochs=epochs, interval=interval, workers=workers))
     finish(config, whole, threads)
     trains = json.loads((whole / "result.json").read_text())["seconds"]
     print(f"whole run: {trains:.2f} s of training")
@@ -109,17 +120,22 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--interval", type=float, default=0.05, help="seconds between checkpoints")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=0, help="processes that prepare batches")
     parser.add_argument("--seed", type=int, default=None)
     arguments = parser.parse_args()
     seed = arguments.seed if arguments.seed is not None else random.randrange(2**32)
     print(f"seed {seed}")
     with tempfile.TemporaryDirectory() as work:
-        if not prove(arguments.kills, arguments.epochs, arguments.interval, arguments.threads, seed, Path(work)):
+        settings = (arguments.kills, arguments.epochs, arguments.interval, arguments.threads, arguments.workers)
+        if not prove(*settings, seed, Path(work)):
             raise SystemExit("The killed run ended differently.")
     print(f"{arguments.kills} kills: the same bytes as the run that was not killed")
     write_results(
         result_file("kill_and_resume", arguments.threads),
-        [f"lenet on digits28 with dropout, {arguments.epochs} epochs, SIGKILL at random moments, seed {seed}"],
+        [
+            f"lenet on digits28 with dropout, crops, mixup, EMA and steps of two batches, {arguments.workers} workers",
+            f"{arguments.epochs} epochs, SIGKILL at random moments, seed {seed}",
+        ],
         ["kills", "compared", "identical"],
         [[arguments.kills, " ".join(COMPARED), True]],
     )

@@ -6,6 +6,9 @@ that ``--help`` answers at once.
 
 # isort: off
 import striate.cli.train
+import striate.cli.cross_validate
+import striate.cli.search
+import striate.cli.runs
 import striate.cli.evaluate
 import striate.cli.predict
 import striate.cli.inspect
@@ -13,6 +16,7 @@ import striate.cli.look
 import striate.cli.filter
 import striate.cli.models
 import striate.cli.data
+import striate.cli.pack
 import striate.cli.kernel
 import striate.cli.cache
 import striate.cli.bench

@@ -179,8 +179,9 @@ def command(
     epilog = "\n".join(["[bold]Examples[/]", *lines])
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
-        name = function.__name__.removesuffix("_command")
-        return app.command(name, cls=cls, epilog=epilog, no_args_is_help=name not in {"models", "cache"})(function)
+        name = function.__name__.removesuffix("_command").replace("_", "-")
+        needs_arguments = name not in {"models", "cache", "runs"}
+        return app.command(name, cls=cls, epilog=epilog, no_args_is_help=needs_arguments)(function)
 
     return register
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from striate.cli.app import command
+from striate.cli.data_report import print_report
 from striate.cli.outputs import check_output_file
-from striate.cli.printing import print_facts, print_json, print_table, say
-from striate.cli.printing import report as tell
-from striate.units import readable_bytes, readable_size
+from striate.cli.printing import print_json, print_table, say
+from striate.cli.settings import parse_setting
+from striate.errors import InputError
 
 if TYPE_CHECKING:
-    from striate.data import DataReport
+    from collections.abc import Iterable
+
+    from striate.data.options import Option
 
 
 @command(
@@ -22,24 +25,53 @@ if TYPE_CHECKING:
     striate data digits28
     striate data mnist/ --sheet mnist.png
     striate data photos/ --image-size 64 --json
+    striate data reviews/ --data-option encoding=latin-1 --data-option min_count=2
+    striate data --kinds
     """
 )
 def data_command(
-    source: Annotated[str, typer.Argument(help="digits, digits28, or a file or folder.")],
+    source: Annotated[str | None, typer.Argument(help="digits, digits28, or a file or folder.")] = None,
+    kinds: Annotated[
+        bool, typer.Option("--kinds", help="List the kinds of sources and files, and their options.")
+    ] = False,
     sheet: Annotated[
         Path | None, typer.Option(help="Write the contact sheet here (default: contact-sheet.png).", show_default=False)
     ] = None,
+    view: Annotated[
+        str | None, typer.Option(help="What the sheet shows: pictures, spectrograms, waveforms, slices, clips ...")
+    ] = None,
+    data_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="An option of the data's reader (window=50); repeatable."),
+    ] = None,
     image_size: Annotated[int | None, typer.Option(help="Resize images to this height and width.")] = None,
+    fit: Annotated[
+        str, typer.Option(help="How other sizes are brought to it: resize, or pad (cut and fill up).")
+    ] = "resize",
     channels: Annotated[int | None, typer.Option(help="1 for grey, 3 for colour (default: as stored).")] = None,
+    layout: Annotated[str | None, typer.Option(help="The axes of arrays, such as NLC.")] = None,
+    normalise: Annotated[
+        str | None, typer.Option(help="By what values are scaled: dataset, sample or none (default: by the kind).")
+    ] = None,
     val_fraction: Annotated[float, typer.Option(help="Part of the training data kept for validation.")] = 0.1,
     test_fraction: Annotated[float, typer.Option(help="Part kept for testing, if the data has no test part.")] = 0.2,
+    fold: Annotated[
+        str | None, typer.Option(metavar="K/N", help="Test on the K-th of N folds, from 0, in place of a test part.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Decides what is split off.")] = 0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON, and draw no sheet unless --sheet is given.")
     ] = False,
 ) -> None:
     """Show what was recognised: counts per class and part, sizes, values, duplicates, damaged files, a picture."""
+    if kinds:
+        _print_kinds(as_json)
+        return
+    if source is None:
+        raise InputError("a data set, or --kinds", "neither", "See `striate data --help`.")
     check_output_file(sheet)
+    options = _once(map(parse_setting, data_option or []))
+    folded = None if fold is None else _fold(fold)
     from striate.data import contact_sheet, describe, load_leniently
 
     dataset = load_leniently(
@@ -49,47 +81,72 @@ def data_command(
         val_fraction=val_fraction,
         test_fraction=test_fraction,
         seed=seed,
+        layout=layout,
+        fit=fit,
+        normalise=normalise,
+        fold=folded,
+        options=options,
     )
     report = describe(dataset)
-    drawn = contact_sheet(dataset, sheet or Path("contact-sheet.png")) if sheet or not as_json else None
+    drawn = None
+    if sheet or not as_json:
+        drawn = contact_sheet(dataset, sheet or Path("contact-sheet.png"), view=view)
     if as_json:
         print_json(report.to_dict())
         return
-    _print(report)
+    print_report(report)
     say(f"\nContact sheet: {drawn}")
 
 
-def _print(report: DataReport) -> None:
-    sizes = ", ".join(f"{readable_size(size)} ({count:,})" for size, count in report.stored_sizes[:5])
-    more = f" and {len(report.stored_sizes) - 5} more" if len(report.stored_sizes) > 5 else ""
-    mean, std = (" ".join(f"{value:.4g}" for value in values) for values in (report.mean, report.std))
-    totals = {part: sum(counts.values()) for part, counts in report.counts.items()}
-    print_facts(
-        [
-            ("source", report.source),
-            ("recognised as", f"{report.kind}, by {report.reason}"),
-            ("samples", f"{sum(totals.values()):,}"),
-            ("shape", f"{report.channels} x {readable_size(report.input_size)}, {report.dtype}"),
-            ("stored sizes", sizes + more),
-            ("values", f"{report.value_range[0]:g} to {report.value_range[1]:g}"),
-            ("training mean, std", f"{mean}, {std} (of values divided by {report.value_scale:g})"),
-            ("memory", readable_bytes(report.memory_bytes)),
-        ]
-    )
-    headings = [part if part in report.official else f"{part} (split off)" for part in totals]
-    rows = [(name, *(f"{report.counts[part][name]:,}" for part in totals)) for name in report.classes[:50]]
-    if len(report.classes) > 50:
-        rows.append((f"... {len(report.classes) - 50} more classes", *("" for _ in totals)))
+def _once(given: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for name, value in given:
+        if name in options:
+            raise InputError("every option once", f"{name} as {options[name]!r} and {value!r}", "Leave one out.")
+        options[name] = value
+    return options
+
+
+def _fold(text: str) -> tuple[int, int]:
+    place, slash, count = text.partition("/")
+    if not (slash and place.isdecimal() and count.isdecimal()):
+        raise InputError("--fold K/N, the K-th of N folds from 0", repr(text), "Use 0/5 for the first of 5.")
+    return int(place), int(count)
+
+
+def _print_kinds(as_json: bool) -> None:
+    from striate.data.file_kinds import file_kinds
+    from striate.data.registry import list_readers
+
+    if as_json:
+        sources = [{"kind": r.kind, "summary": r.summary, "options": _plain(r.options)} for r in list_readers()]
+        files = [{"kind": k.name, "extensions": list(k.suffixes), "options": _plain(k.options)} for k in file_kinds()]
+        print_json({"sources": sources, "files": files})
+        return
+    print_table(["source", "looks like"], [(reader.kind, reader.summary) for reader in list_readers()])
     say("")
-    print_table(["class", *headings], [*rows, ("all", *(f"{count:,}" for count in totals.values()))], right=headings)
-    for duplicate in report.duplicates[:10]:
-        pairs = zip(duplicate.names, duplicate.parts, duplicate.classes, strict=True)
-        say("Duplicate: " + " = ".join(f"{n} ({p}, {c})" for n, p, c in pairs))
-    if len(report.duplicates) > 10:
-        say(f"... {len(report.duplicates) - 10} more duplicates (--json lists them all)")
-    if report.repeats:
-        say(f"{report.repeats} more groups of equal samples lie within one part and class.")
-    for file in report.corrupt:
-        say(f"Damaged: {file.name}: {file.reason}")
-    for warning in report.warnings:
-        tell("Warning", warning, style="yellow")
+    print_table(["file", "extensions"], [(kind.name, " ".join(kind.suffixes)) for kind in file_kinds()])
+    listed = [(reader.kind, reader.options) for reader in list_readers() if reader.options]
+    listed += [(f"{kind.name} files", kind.options) for kind in file_kinds() if kind.options]
+    # Readers of one family have the same options.
+    owners: dict[tuple[str, ...], list[str]] = {}
+    for owner, options in listed:
+        owners.setdefault(tuple(option.name for option in options), []).append(owner)
+    by_name = dict(listed)
+    for names in owners.values():
+        say(f"\nOptions of {', '.join(names)} (--data-option KEY=VALUE)")
+        rows = [(option.name, _value(option.default), option.meaning) for option in by_name[names[0]]]
+        print_table(["option", "default", "meaning"], rows)
+
+
+def _plain(options: Iterable[Option]) -> list[dict[str, Any]]:
+    return [
+        {"name": option.name, "default": option.default, "meaning": option.meaning, "expected": option.expected}
+        for option in options
+    ]
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "-"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -28,6 +28,9 @@ def predict_command(
     skip_corrupt: Annotated[
         bool, typer.Option("--skip-corrupt", help="Go on without files that cannot be read.")
     ] = False,
+    calibrated: Annotated[
+        bool, typer.Option("--calibrated", help="Use the temperature that `striate evaluate --calibrate` fitted.")
+    ] = False,
     csv: Annotated[Path | None, typer.Option(help="Write a CSV table here instead of printing.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
@@ -37,7 +40,9 @@ def predict_command(
     check_output_file(csv)
     from striate.train import Run, predict
 
-    predictions = predict(Run.open(run), paths, top_k=top_k, weights=weights, skip_corrupt=skip_corrupt)
+    predictions = predict(
+        Run.open(run), paths, top_k=top_k, weights=weights, skip_corrupt=skip_corrupt, calibrated=calibrated
+    )
     if csv is not None:
         predictions.save_csv(csv)
         say(f"Wrote {len(predictions):,} predictions to {csv}")
@@ -45,7 +50,7 @@ def predict_command(
         print_json([prediction.to_dict() for prediction in predictions])
     else:
         rows = [
-            ("" if place else str(prediction.path), answer.label, f"{answer.probability:.4f}")
+            ("" if place else str(prediction), answer.label, f"{answer.probability:.4f}")
             for prediction in predictions
             for place, answer in enumerate(prediction.answers)
         ]

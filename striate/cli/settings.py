@@ -11,7 +11,14 @@ from striate.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_WORDS = {"model": "name", "data": "source", "optimizer": "name", "schedule": "name", "loss": "name"}
+_WORDS = {
+    "model": "name",
+    "data": "source",
+    "optimizer": "name",
+    "schedule": "name",
+    "loss": "name",
+    "averaging": "name",
+}
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

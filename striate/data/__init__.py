@@ -9,6 +9,7 @@ from striate.data.registry import list_readers, register_reader
 from striate.data.report import DataReport, Duplicate, describe, load_leniently
 from striate.data.samples import FileSamples, Samples, TensorSamples
 from striate.data.single import read_input, write_output
+from striate.data.word_vectors import read_vectors
 
 __all__ = [
     "DataReport",
@@ -26,6 +27,7 @@ __all__ = [
     "load_data",
     "load_leniently",
     "read_input",
+    "read_vectors",
     "register_reader",
     "write_output",
 ]

@@ -11,27 +11,26 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from striate.data.class_names import check_class_names
-from striate.data.labels import check_counts, index_labels, texts
-from striate.data.layout import as_samples, check_layout, find_layout
+from striate.data.array_parts import ARRAY_OPTIONS, INPUTS, collect_arrays
+from striate.data.labels import texts
+from striate.data.layout import check_layout
 from striate.data.npy import read_npy
-from striate.data.reader import SPLIT_WORDS, ArrayPart, Collection, ReadOptions, numbered
+from striate.data.reader import SPLIT_WORDS, Collection, ReadOptions
 from striate.data.source import Source, siblings
+from striate.data.stored_arrays import StoredArray, stored_member, stored_npy
 from striate.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     import numpy.typing as npt
 
     from striate.data.file import File
     from striate.data.limits import Budget
-    from striate.data.options import Option
 
 PAIRS = (
     ("x", "y"),
@@ -44,20 +43,12 @@ PAIRS = (
 """The names of samples and of their labels."""
 
 
-class _Arrays(Protocol):
-    names: frozenset[str]
-
-    def get(self, name: str) -> npt.NDArray[Any]: ...
-
-    def label(self, name: str) -> str: ...
-
-
 class NpzReader:
     """Reads an .npz file by the documented names."""
 
     kind = "npz"
     summary = "an .npz file with x and y, images and labels, train_images and train_labels, x_train and y_train"
-    options: tuple[Option, ...] = ()
+    options = ARRAY_OPTIONS
 
     def recognises(self, source: Source) -> str | None:
         """Recognise the extension."""
@@ -65,8 +56,12 @@ class NpzReader:
 
     def read(self, source: Source, options: ReadOptions) -> Collection:
         """Read the arrays. Raises `DataError` for damage, missing names, and counts that differ."""
-        arrays = _Npz(source.files[0], options.budget)
-        return _collection(self.kind, source, arrays, _find_pairs(arrays.names, source.label), options)
+        arrays = NpzArrays(source.files[0], options.budget)
+        if options.layout is None and "layout" in arrays.names:
+            words = texts(arrays.get("layout").reshape(-1), arrays.label("layout")).tolist()
+            options = replace(options, layout=check_layout(words[0] if len(words) == 1 else words))
+        pairs = _find_pairs(arrays.names, source.label, options.own.get("label"))
+        return collect_arrays(self.kind, source.label, arrays, pairs, options)
 
 
 class NpyReader:
@@ -74,7 +69,7 @@ class NpyReader:
 
     kind = "npy"
     summary = "a folder with x_train.npy, y_train.npy and so on, or one x.npy with y.npy beside it"
-    options: tuple[Option, ...] = ()
+    options = ARRAY_OPTIONS
 
     def recognises(self, source: Source) -> str | None:
         """Recognise the extension, and in a folder the documented names at its top."""
@@ -87,20 +82,23 @@ class NpyReader:
         """Read the arrays. Raises `DataError` for damage, missing labels, and counts that differ."""
         if source.form != "file":
             arrays = _Npys(source.files, options.budget)
-            return _collection(self.kind, source, arrays, _find_pairs(arrays.names, source.label), options)
+            pairs = _find_pairs(arrays.names, source.label, options.own.get("label"))
+            return collect_arrays(self.kind, source.label, arrays, pairs, options)
         arrays = _Npys(siblings(Path(source.label).expanduser()), options.budget)
         stem = source.files[0].name[: -len(".npy")]
-        labels = _labels_beside(stem, arrays.names)
-        if labels is None:
+        labels = options.own.get("label") or _labels_beside(stem, arrays.names)
+        if labels not in arrays.names:
             raise DataError(
                 f"labels beside {source.label}",
                 "no file of such a name",
                 f"Save them as {stem}_labels.npy in the same folder.",
             )
-        return _collection(self.kind, source, arrays, {"train": (stem, labels)}, options)
+        return collect_arrays(self.kind, source.label, arrays, {"train": (stem, labels)}, options)
 
 
-class _Npz:
+class NpzArrays:
+    """The arrays of an .npz file by name, each read when it is asked for. Raises `DataError` for damage."""
+
     def __init__(self, file: File, budget: Budget) -> None:
         self._file, self._budget = file, budget
         try:
@@ -110,9 +108,11 @@ class _Npz:
             raise _damaged(file.label, error) from error
 
     def label(self, name: str) -> str:
+        """What to call an array in messages."""
         return f"{self._file.label}[{name}]"
 
     def get(self, name: str) -> npt.NDArray[Any]:
+        """Read one array of numbers or texts within the budget."""
         try:
             with self._file.open() as stream, zipfile.ZipFile(stream) as archive:
                 member = archive.getinfo(f"{name}.npy")
@@ -123,6 +123,10 @@ class _Npz:
             raise
         except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError) as error:
             raise _damaged(self.label(name), error) from error
+
+    def stored(self, name: str) -> StoredArray | None:
+        """Where the values of an array lie, if its rows can be read one by one."""
+        return stored_member(self._file, name, self.label(name))
 
 
 class _Npys:
@@ -138,6 +142,9 @@ class _Npys:
         file = self._files[name]
         with file.open() as stream:
             return read_npy(stream, file.size, file.label, self._budget.take)
+
+    def stored(self, name: str) -> StoredArray | None:
+        return stored_npy(self._files[name])
 
 
 def _damaged(label: str, error: Exception) -> DataError:
@@ -175,7 +182,16 @@ def _pairs_among(names: frozenset[str]) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _find_pairs(names: frozenset[str], label: str) -> dict[str, tuple[str, str]]:
+def _find_pairs(names: frozenset[str], label: str, targets: str | None) -> dict[str, tuple[str, str]]:
+    if targets is not None:
+        inputs = next((name for name in INPUTS if name in names), None)
+        if inputs is None or targets not in names:
+            raise DataError(
+                f"arrays {' or '.join(INPUTS)} and {targets}",
+                f"{label} with {', '.join(sorted(names)[:10]) or 'nothing'}",
+                "Correct the option label.",
+            )
+        return {"train": (inputs, targets)}
     found = _pairs_among(names)
     if "train" not in found and "all" in found:
         # One pair without a split; a stray validation or test array beside it keeps its meaning.
@@ -189,30 +205,3 @@ def _find_pairs(names: frozenset[str], label: str) -> dict[str, tuple[str, str]]
             "Save the arrays under such names.",
         )
     return found
-
-
-def _collection(
-    kind: str, source: Source, arrays: _Arrays, pairs: Mapping[str, tuple[str, str]], options: ReadOptions
-) -> Collection:
-    layout = options.layout
-    if layout is None and source.form == "file" and kind == "npz" and "layout" in arrays.names:
-        words = texts(arrays.get("layout").reshape(-1), arrays.label("layout")).tolist()
-        layout = check_layout(words[0] if len(words) == 1 else words)
-    inputs = {}
-    labels = {}
-    for split, (images, targets) in pairs.items():
-        values, classes = arrays.get(images), arrays.get(targets)
-        if values.dtype.kind not in "biuf" or values.ndim == 0:
-            raise DataError("an array of numbers", f"{arrays.label(images)} of dtype {values.dtype}", "Save numbers.")
-        check_counts(len(values), len(classes) if classes.ndim else 0, arrays.label(images), arrays.label(targets))
-        if layout is None:
-            layout = find_layout(values.shape, arrays.label(images))
-        inputs[split], labels[split] = as_samples(values, layout, arrays.label(images)), classes
-    names = None
-    if "classes" in arrays.names:
-        names = [str(name) for name in texts(arrays.get("classes").reshape(-1), arrays.label("classes")).tolist()]
-        check_class_names(names, arrays.label("classes"))
-    known, indices = index_labels(labels, names, {split: arrays.label(pair[1]) for split, pair in pairs.items()})
-    parts = {split: ArrayPart(inputs[split], indices[split], numbered(images)) for split, (images, _) in pairs.items()}
-    scale = 255.0 if inputs["train"].dtype == torch.uint8 else 1.0
-    return Collection(kind, known, parts, scale)

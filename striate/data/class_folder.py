@@ -1,7 +1,8 @@
 """A folder, or a tar archive of one, with one sub-folder per class, and possibly train, val and test above them.
 
 The classes are the names of the sub-folders in alphabetical order, as in torchvision. Files may lie deeper within a
-class. ``training``, ``valid``, ``validation``, ``dev`` and ``testing`` are understood too, in any case of letters.
+class. ``training``, ``valid``, ``validation``, ``dev`` and ``testing`` are understood too, in any case of letters. What
+the names of files tell beyond that is read with patterns (see `file_names`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from striate.data.file_kinds import holds_sample, sample_suffixes
+from striate.data.file_names import NAME_OPTIONS, TASK, Names, read_by_names
 from striate.data.reader import SPLIT_WORDS, Collection, FilePart, ReadOptions
 from striate.errors import DataError
 
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from striate.data.file import File
-    from striate.data.options import Option
     from striate.data.source import Source
 
 
@@ -28,7 +29,7 @@ class ClassFolderReader:
 
     kind = "class-folder"
     summary = "a folder (or tar archive) with one sub-folder of images per class"
-    options: tuple[Option, ...] = ()
+    options = (*NAME_OPTIONS, TASK)
 
     def recognises(self, source: Source) -> str | None:
         """Recognise images in sub-folders."""
@@ -42,12 +43,17 @@ class ClassFolderReader:
     def read(self, source: Source, options: ReadOptions) -> Collection:
         """List the files of each class. Raises `DataError` for a class without images, or unknown outside train."""
         splits = _split_folders(source.files)
+        if Names(options.own):
+            return read_by_names(self.kind, source, options, splits)
         tops = {split: f"{folder}/" for folder, split in splits.items()} if splits else {"train": ""}
         if "train" not in tops:
             raise DataError(
                 "a train folder", f"{source.label} with only {', '.join(splits)}", "Add it, or name it train."
             )
-        classes = tuple(_class_names(source, tops["train"]))
+        verified = options.own.get("task") == "verification"
+        # Nobody has to be in two parts to be recognised again.
+        folders = tops.values() if verified else [tops["train"]]
+        classes = tuple(sorted({name for top in folders for name in _class_names(source, top)}))
         parts = {}
         used: set[str] = set()
         for split, top in tops.items():
@@ -61,14 +67,14 @@ class ClassFolderReader:
             parts[split] = _part(source.files, top, classes)
             used.update(file.name for file in parts[split].files)
         for index, name in enumerate(classes):
-            if not (parts["train"].labels == index).any():
+            if not verified and not (parts["train"].labels == index).any():
                 raise DataError(
                     "images in the folder of every class",
                     f"none in {source.label.rstrip('/')}/{tops['train']}{name}",
                     f"Put images of the kinds {', '.join(sample_suffixes())} there, or remove the folder.",
                 )
         ignored = tuple(file.name for file in source.files if file.name not in used)
-        return Collection(self.kind, classes, parts, ignored=ignored)
+        return Collection(self.kind, classes, parts, ignored=ignored, task=options.own.get("task") or "classification")
 
 
 def _split_folders(files: Sequence[File]) -> dict[str, str]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from torch import Tensor
+
     from striate.data.samples import Samples
 
 
@@ -39,8 +41,9 @@ class Dataset:
     ``task`` decides what targets are (see `Samples`) and what ``classes`` names: the classes, the labels, the numbers
     to predict, or for verification the identities, those of the training part first. Segmentation ignores positions of
     the class ``void``. With ``input_kind`` "tokens" inputs are int64 (N, L), indices into ``vocabulary``, where 0 fills
-    up and 1 stands for what is unknown. ``normalise`` says how values are to be scaled, ``reading`` how files became
-    samples, in plain values, so that new files can be read alike.
+    up and 1 stands for what is unknown; ``vectors`` (V, D) are word vectors for a network's embedding to start from.
+    ``normalise`` says how values are to be scaled, ``reading`` how files became samples, in plain values, so that new
+    files can be read alike.
 
     >>> from striate.data import load_data
     >>> dataset = load_data("digits")
@@ -69,6 +72,7 @@ class Dataset:
     void: int | None = None
     normalise: Normalise = "dataset"
     reading: Mapping[str, Any] = field(default_factory=dict)
+    vectors: Tensor | None = field(default=None, compare=False, repr=False)
 
     @property
     def spatial_dims(self) -> int:

@@ -8,13 +8,9 @@ first is taken. The orientation that cameras note in EXIF is not applied, as in 
 from __future__ import annotations
 
 import io
-import os
 import struct
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -26,6 +22,8 @@ from striate.data.file_kinds import DamagedFileError, FileKind, file_kind, regis
 from striate.data.layout import LAYOUTS, as_samples
 from striate.data.npy import read_npy
 from striate.data.options import Option, one_of, resolve
+from striate.data.threads import each
+from striate.data.tiff_pages import decode_pages
 from striate.errors import DataError
 
 if TYPE_CHECKING:
@@ -102,30 +100,7 @@ class Decoder:
 
     def each(self, files: Sequence[File]) -> Iterator[Decoded | DataError]:
         """Decode many files on a few threads and give them in order, the error in place of each one that fails."""
-        per_task, ahead = 16, 32
-        tasks = [files[start : start + per_task] for start in range(0, len(files), per_task)]
-        # A bounded number of tasks at a time: the pool's own map would decode everything before the first is taken.
-        for start in range(0, len(tasks), ahead):
-            yield from chain.from_iterable(_pool().map(self._several, tasks[start : start + ahead]))
-
-    def _several(self, files: Sequence[File]) -> list[Decoded | DataError]:
-        return [self._attempt(file) for file in files]
-
-    def _attempt(self, file: File) -> Decoded | DataError:
-        try:
-            return self(file)
-        except DataError as error:
-            return error
-
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(min(os.cpu_count() or 1, 8), thread_name_prefix="striate-decode")
-
-
-if hasattr(os, "register_at_fork"):
-    # Threads do not survive a fork; a child that inherited the pool would wait for them for ever.
-    os.register_at_fork(after_in_child=_pool.cache_clear)
+        return each(self, files)
 
 
 def decode_array(file: File, options: Mapping[str, Any]) -> tuple[torch.Tensor, float]:
@@ -140,7 +115,12 @@ def decode_array(file: File, options: Mapping[str, Any]) -> tuple[torch.Tensor, 
 
 
 def decode_image(file: File, options: Mapping[str, Any] | None = None) -> tuple[torch.Tensor, float]:
-    """Decode an image file to (C, H, W) as stored, and the value of full white. Raises `DataError`."""
+    """Decode an image file to (C, H, W) as stored, and the value of full white. Raises `DataError`.
+
+    With the option ``pages`` "volume" a TIFF file is (C, pages, H, W).
+    """
+    if options is not None and options["pages"] == "volume" and file.suffix in (".tif", ".tiff"):
+        return decode_pages(file)
     data = file.read()
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
@@ -194,6 +174,7 @@ IMAGES = register_file_kind(
         "image",
         (".png", ".jpg", ".jpeg", ".pgm", ".ppm", ".pbm", ".pnm", ".bmp", ".gif", ".tif", ".tiff", ".webp"),
         decode_image,
+        (Option("pages", "first", "what of a TIFF file is read: its first page, or all", *one_of("first", "volume")),),
     )
 )
 ARRAYS = register_file_kind(

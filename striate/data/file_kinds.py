@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from striate.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     import torch
 
+    from striate.data.dataset import Normalise
     from striate.data.file import File
     from striate.data.options import Option
 
@@ -35,12 +36,19 @@ class Decode(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FileKind:
-    """A kind of file: its name ("image"), its extensions in lower case, its decoder and the options of that."""
+    """A kind of file: its name ("image"), its extensions in lower case, its decoder and the options of that.
+
+    ``agree`` takes all files of a data set and the resolved options and gives options that the files decide together,
+    such as the one sampling rate they have, so that new files are read alike. It raises `DataError` if they differ.
+    ``normalise`` is what is proposed for data sets of such files (see `Dataset`).
+    """
 
     name: str
     suffixes: tuple[str, ...]
     decode: Decode
     options: tuple[Option, ...] = ()
+    agree: Callable[[Sequence[File], Mapping[str, Any]], dict[str, Any]] | None = None
+    normalise: Normalise = "dataset"
 
 
 _KINDS: dict[str, FileKind] = {}

@@ -66,7 +66,8 @@ def gather(collection: Collection, decoder: Decoder, skip_corrupt: bool, budget:
 def _gather_samples(parts: Mapping[str, Samples], collection: Collection, label: str) -> Gathered:
     gathered = Gathered(parts={split: parts[split] for split in SPLITS if split in parts})
     gathered.value_scale, gathered.skipped = collection.value_scale, list(collection.skipped)
-    for samples in parts.values():
+    gathered.stored_sizes.update(collection.stored_sizes or {})
+    for samples in parts.values() if collection.stored_sizes is None else ():
         gathered.stored_sizes[samples.item_shape[collection.input_kind == "values" :]] += len(samples)
     _check_alike(gathered.parts, label)
     return gathered

@@ -14,9 +14,9 @@ from striate.data.gathering import gather
 from striate.data.layout import check_layout
 from striate.data.limits import Budget
 from striate.data.options import Option, resolve
-from striate.data.reader import SPLITS, Collection, FilePart, Reader, ReadOptions
+from striate.data.reader import SPLITS, ArrayPart, Collection, FilePart, Reader, ReadOptions
 from striate.data.registry import recognise
-from striate.data.samples import RelabelledSamples, Samples, TensorSamples
+from striate.data.samples import RelabelledSamples, Samples
 from striate.data.source import open_source
 from striate.data.splits import check_fractions, check_seed, folds, grouped_split, stratified_split
 from striate.errors import DataError
@@ -39,7 +39,7 @@ def load_data(
     layout: str | None = None,
     fit: Literal["resize", "pad"] = "resize",
     normalise: Normalise | None = None,
-    fold: tuple[int, int] | None = None,
+    fold: Sequence[int] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Dataset:
     """Load a labelled data set from a file, a folder, an archive or a built-in name, whatever its kind.
@@ -89,6 +89,9 @@ def load_data(
     if collection.task == "classification":
         _check_classes(made.parts["train"], collection.classes, opened.label)
     parts = _split(made.parts, val_fraction, test_fraction, seed, collection.task, fold)
+    if collection.settle is not None:
+        collection = collection.settle(parts)
+        parts = {split: part for split, part in collection.parts.items() if not isinstance(part, ArrayPart | FilePart)}
     classes = collection.classes
     if collection.task == "verification":
         classes, parts = _trained_first(classes, parts)
@@ -105,13 +108,14 @@ def load_data(
         stored_sizes=made.stored_sizes,
         skipped=tuple(made.skipped),
         ignored=collection.ignored,
-        in_memory=all(isinstance(part, TensorSamples) for part in parts.values()),
+        in_memory=all(part.in_memory for part in parts.values()),
         task=collection.task,
         input_kind=collection.input_kind,
         vocabulary=collection.vocabulary,
         void=collection.void,
-        normalise=normalise or collection.normalise,
+        normalise=normalise or _proposed(collection),
         reading={"kind": collection.kind, "fit": fit, **own, **of_files, **collection.reading},
+        vectors=collection.vectors,
     )
 
 
@@ -128,13 +132,25 @@ def _options_of_files() -> list[Option]:
 
 def _file_options(collection: Collection, reader: Reader, given: Mapping[str, Any]) -> dict[str, Any]:
     """The options for files that were given, if the collection has files of a kind that takes them."""
-    suffixes = {file.suffix for part in collection.parts.values() if isinstance(part, FilePart) for file in part.files}
-    known = [option for kind in file_kinds() if suffixes & set(kind.suffixes) for option in kind.options]
-    known = [option for option in known if option.name != "layout"]
+    files = [file for part in collection.parts.values() if isinstance(part, FilePart) for file in part.files]
+    suffixes = {file.suffix for file in files}
+    kinds = [kind for kind in file_kinds() if suffixes & set(kind.suffixes)]
+    known = [option for kind in kinds for option in kind.options if option.name != "layout"]
     ours = {option.name for option in reader.options}
     wanted = {name: value for name, value in given.items() if name not in ours}
     resolved = resolve(wanted, known, f"the files of a {collection.kind} source")
-    return {name: value for name, value in resolved.items() if name in wanted}
+    found = {name: value for name, value in resolved.items() if name in wanted}
+    for kind in kinds:
+        if kind.agree is not None:
+            found |= kind.agree([file for file in files if file.suffix in kind.suffixes], resolved)
+    return found
+
+
+def _proposed(collection: Collection) -> Normalise:
+    """What files propose, all of them alike, or else the reader."""
+    suffixes = {file.suffix for part in collection.parts.values() if isinstance(part, FilePart) for file in part.files}
+    words = {kind.normalise for kind in file_kinds() if suffixes & set(kind.suffixes)}
+    return words.pop() if len(words) == 1 else collection.normalise
 
 
 def _check_count(collection: Collection, label: str) -> None:
@@ -164,7 +180,7 @@ def _split(
     test_fraction: float,
     seed: int,
     task: Task,
-    fold: tuple[int, int] | None,
+    fold: Sequence[int] | None,
 ) -> dict[str, Samples]:
     train = parts["train"]
     if fold is not None:

@@ -33,12 +33,7 @@ def read_npy(stream: BinaryIO, size: int, label: str, take: Callable[[int, str],
     >>> read_npy(io.BytesIO(file.getvalue()), len(file.getvalue()), "x.npy", lambda count, name: None)
     array([0, 1, 2])
     """
-    try:
-        shape, fortran, dtype = _HEADERS[np.lib.format.read_magic(stream)](stream)
-    except (ValueError, EOFError, SyntaxError, TypeError, KeyError) as error:
-        raise DataError(
-            "a NumPy array file", f"{label}: {error}", "Write it with numpy.save or numpy.savez."
-        ) from error
+    shape, fortran, dtype = read_npy_header(stream, label)
     if dtype.kind not in NUMBERS + TEXTS or dtype.itemsize == 0:
         raise DataError(
             "an array of real numbers or texts",
@@ -57,3 +52,16 @@ def read_npy(stream: BinaryIO, size: int, label: str, take: Callable[[int, str],
     if len(data) != expected:
         raise DataError(f"{expected} bytes of values", f"{label} with {len(data)}", "Write or download it again.")
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def read_npy_header(stream: BinaryIO, label: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Read the shape of an array, whether it is in Fortran's order, and its type; the values come next in the stream.
+
+    Raises `DataError` for what is no .npy file.
+    """
+    try:
+        return _HEADERS[np.lib.format.read_magic(stream)](stream)
+    except (ValueError, EOFError, SyntaxError, TypeError, KeyError) as error:
+        raise DataError(
+            "a NumPy array file", f"{label}: {error}", "Write it with numpy.save or numpy.savez."
+        ) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -77,7 +77,10 @@ class Collection:
     train. ``value_scale`` is the value of full white (not of files, whose decoder says it), ``ignored`` names files
     that are not samples, ``skipped`` damaged ones that were left out as `ReadOptions.skip_corrupt` allows, each with
     the reason. The rest is as in `Dataset`; ``reading`` is what the reader needs to read new files alike, apart from
-    the options it was given.
+    the options it was given. ``stored_sizes`` may be given with `Samples`, whose sizes are alike already.
+
+    What only the training part decides, such as a vocabulary, waits until the parts are split: ``settle`` is then
+    called with them and gives the collection to use in place of this one, whose parts are `Samples`.
     """
 
     kind: str
@@ -92,6 +95,9 @@ class Collection:
     void: int | None = None
     normalise: Normalise = "dataset"
     reading: Mapping[str, Any] = field(default_factory=dict)
+    stored_sizes: Mapping[tuple[int, ...], int] | None = None
+    vectors: Tensor | None = field(default=None, compare=False)
+    settle: Callable[[Mapping[str, Samples]], Collection] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +122,7 @@ class ReadOptions:
 class Reader(Protocol):
     """One kind of source. Register an instance with `striate.data.register_reader`.
 
-    A reader whose samples are not one file each may have a method
-    ``read_new(file: File, reading: Mapping[str, Any]) -> list[tuple[str, Tensor]]`` for prediction: the samples of a
-    new file with their names, as stored; ``reading`` is `Dataset.reading`.
+    One whose samples are not one file each is a `ReadsNew` too, if it can read new files for prediction.
     """
 
     @property
@@ -138,3 +142,11 @@ class Reader(Protocol):
 
     def read(self, source: Source, options: ReadOptions) -> Collection:
         """Read it. Raises `DataError` naming the file at fault."""
+
+
+@runtime_checkable
+class ReadsNew(Protocol):
+    """A reader that finds samples in a new file, for prediction."""
+
+    def read_new(self, file: File, reading: Mapping[str, Any]) -> list[tuple[str, Tensor]]:
+        """The samples of a file with their names, as stored; ``reading`` is `Dataset.reading`. Raises `DataError`."""

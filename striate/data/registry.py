@@ -4,28 +4,54 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import striate.data.audio
+import striate.data.binvox
+import striate.data.nifti
+import striate.data.video  # noqa: F401 - each registers its kind of files
+from striate.data.activity_text import ActivityTextReader
 from striate.data.arrays import NpyReader, NpzReader
 from striate.data.cifar import CifarBinaryReader, CifarPythonReader
 from striate.data.class_folder import ClassFolderReader
+from striate.data.dicom import DicomReader
 from striate.data.digits import DigitsReader
+from striate.data.dna import DnaReader
 from striate.data.file_kinds import holds_sample
+from striate.data.file_names import NamedFilesReader
 from striate.data.idx import IdxReader
 from striate.data.manifest import ManifestReader
+from striate.data.recordings_npz import RecordingsNpzReader
+from striate.data.segmentation import SegmentationReader
+from striate.data.shards import ShardReader
+from striate.data.signal_tables import SignalTableReader, SignalTablesReader
+from striate.data.text import TextReader
+from striate.data.time_series_archive import TimeSeriesArchiveReader
 from striate.errors import DataError
 
 if TYPE_CHECKING:
     from striate.data.reader import Reader
     from striate.data.source import Source
 
-# The folder of classes comes last: it takes any folder in whose sub-folders there are images.
+# The folder of classes comes last: it takes any folder in whose sub-folders there are images. The manifest takes any
+# table, so whoever knows one by its columns comes before.
 _READERS: list[Reader] = [
     DigitsReader(),
+    RecordingsNpzReader(),
     NpzReader(),
-    ManifestReader(),
     IdxReader(),
     CifarBinaryReader(),
     CifarPythonReader(),
     NpyReader(),
+    TimeSeriesArchiveReader(),
+    ActivityTextReader(),
+    DnaReader(),
+    TextReader(),
+    SignalTableReader(),
+    SignalTablesReader(),
+    ManifestReader(),
+    ShardReader(),
+    SegmentationReader(),
+    DicomReader(),
+    NamedFilesReader(),
     ClassFolderReader(),
 ]
 
@@ -34,7 +60,7 @@ def list_readers() -> tuple[Reader, ...]:
     """All readers, in the order in which they are asked.
 
     >>> [reader.kind for reader in list_readers()][:4]
-    ['digits', 'npz', 'manifest', 'idx']
+    ['digits', 'recordings-npz', 'npz', 'idx']
     """
     return tuple(_READERS)
 

@@ -40,6 +40,10 @@ class Samples(Protocol):
     def dtype(self) -> torch.dtype:
         """The type of the inputs: torch.uint8, torch.float32, or torch.int64 for tokens."""
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether `fetch` only copies, with nothing to be read or decoded."""
+
     def __len__(self) -> int: ...
 
     def fetch(self, indices: Indices) -> tuple[torch.Tensor, torch.Tensor]:
@@ -64,6 +68,8 @@ class TensorSamples:
     >>> inputs[:, 0, 0].tolist(), labels.tolist()
     ([4.0, 0.0], [0, 0])
     """
+
+    in_memory = True
 
     def __init__(
         self,
@@ -136,6 +142,11 @@ class RelabelledSamples:
         self._inner, self._mapping = inner, mapping
 
     @property
+    def in_memory(self) -> bool:
+        """Whether those of the other samples are."""
+        return self._inner.in_memory
+
+    @property
     def labels(self) -> torch.Tensor:
         """The new labels."""
         return self._mapping[self._inner.labels]
@@ -179,6 +190,8 @@ class FileSamples:
     file that has changed since makes ``fetch`` raise `DataError`.
     """
 
+    in_memory = False
+
     def __init__(
         self,
         files: Sequence[File],
@@ -210,8 +223,9 @@ class FileSamples:
         chosen = as_indices(indices)
         files = [self._files[index] for index in chosen.tolist()]
         inputs = torch.empty((len(files), *self._item_shape), dtype=self._dtype)
+        rows = inputs.numpy()  # whose copies of single samples wake no threads
         for place, (file, item) in enumerate(zip(files, self._decoder.each(files), strict=True)):
-            inputs[place] = self._checked(item, file)
+            rows[place] = self._checked(item, file).numpy()
         return inputs, self.labels[chosen]
 
     def _checked(self, item: Decoded | DataError, file: File) -> torch.Tensor:

@@ -24,14 +24,19 @@ if TYPE_CHECKING:
 PICTURE_SUFFIXES = (".bmp", ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp")
 
 
-def sample_file(path: str | Path) -> File:
-    """The file at ``path``, if it is one and of a kind that holds a sample. Raises `DataError`."""
+def existing_file(path: str | Path) -> File:
+    """The file at ``path``. Raises `DataError` if there is none."""
     given = Path(path)
     if not is_file(given):
         names = [entry.name for entry in given.parent.iterdir()] if is_folder(given.parent) else []
         near = difflib.get_close_matches(given.name, names, n=1)
         raise DataError("a file that exists", str(path), f"Did you mean {near[0]!r}?" if near else "Check the path.")
-    file = file_on_disk(given, given.name)
+    return file_on_disk(given, given.name)
+
+
+def sample_file(path: str | Path) -> File:
+    """The file at ``path``, if it is one and of a kind that holds a sample. Raises `DataError`."""
+    file = existing_file(path)
     if not holds_sample(file):
         raise DataError(
             f"a file of one of the kinds {', '.join(sample_suffixes())}", str(path), "Convert it to one of them."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
@@ -153,9 +154,11 @@ def _files_beginning_with(path: Path) -> tuple[File, ...]:
     if not path.name or not is_folder(path.parent):
         return ()
     found = [file for file in siblings(path) if file.name.startswith(path.name)]
-    rest = [replace(file, name=file.name[len(path.name) :].lstrip("-_.")) for file in found]
-    # Only IDX sets are given by the beginning of their names; anything else here is a mistyped path.
-    return tuple(file for file in rest if "idx" in file.name and "ubyte" in file.name)
+    rest = tuple(replace(file, name=file.name[len(path.name) :].lstrip("-_.")) for file in found)
+    # Only sets in parts or by polarity are given by the beginning of their names; anything else is a mistyped path.
+    idx = tuple(file for file in rest if "idx" in file.name and "ubyte" in file.name)
+    words = {word for file in rest for word in re.split(r"[-_.]", file.name.lower())}
+    return idx or (rest if "train" in words or {"pos", "neg"} <= words else ())
 
 
 def _nearest(path: Path, label: str) -> str:

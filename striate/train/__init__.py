@@ -12,6 +12,7 @@ from striate.train.config import RunConfig
 from striate.train.evaluation import ClassScore, Evaluation, Mistake, evaluate
 from striate.train.folder import new_folder
 from striate.train.loop import fit, resume
+from striate.train.page import report_run, write_report
 from striate.train.pictures import look, save_evaluation
 from striate.train.prediction import Answer, Prediction, Predictions, predict
 from striate.train.progress import EpochMetrics
@@ -37,6 +38,8 @@ __all__ = [
     "look",
     "new_folder",
     "predict",
+    "report_run",
     "resume",
     "save_evaluation",
+    "write_report",
 ]

@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from lightning_fabric.plugins import Precision
     from torch import Tensor, nn
 
+    from striate.train.averaging import Average
     from striate.train.schedule import LearningRate, Patience
 
-FORMAT = 1
+FORMAT = 2
 """The number of the checkpoint's layout; a file with another number is refused."""
 
 Weights = dict[str, "Tensor"]
@@ -37,13 +38,17 @@ Weights = dict[str, "Tensor"]
 
 @dataclass
 class TrainingState:
-    """All that changes while a run trains. ``data`` is a fingerprint of the samples, which must not change."""
+    """All that changes while a run trains. ``data`` is a fingerprint of the samples, which must not change.
+
+    ``average`` holds the weights that are kept, which are the model's own without averaging.
+    """
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
     precision: Precision
     rate: LearningRate
     patience: Patience
+    average: Average
     data: str
     progress: Progress = field(default_factory=Progress)
     best: Weights = field(default_factory=dict)
@@ -55,6 +60,7 @@ class TrainingState:
             "format": FORMAT,
             "data": self.data,
             "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
             "best": self.best,
             "optimizer": self.optimizer.state_dict(),
             "precision": self.precision.state_dict(),
@@ -84,6 +90,7 @@ class TrainingState:
             )
         try:
             self.model.load_state_dict(state["model"])
+            self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.precision.load_state_dict(state["precision"])
             self.rate.reductions = state["reductions"]
@@ -110,9 +117,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             "a whole checkpoint", f"{path}: {reason}", "Restore it from a copy, or start again in another folder."
         ) from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+    number = state.get("format") if isinstance(state, dict) else None
+    if not isinstance(state, dict) or number != FORMAT:
         raise CheckpointError(
-            f"a checkpoint of format {FORMAT}", f"{path}, which is something else", "Use the version that wrote it."
+            f"a checkpoint of format {FORMAT}",
+            f"{path}, which is {'something else' if number is None else f'of format {number}'}",
+            "Use the version that wrote it.",
         )
     return state
 

@@ -20,55 +20,69 @@ from pydantic import Field, field_validator, model_validator
 
 from striate.errors import ConfigError
 from striate.files import replacing
+from striate.train.averaging import AveragingSettings, NoAveraging
+from striate.train.best import BestSettings
+from striate.train.distillation import Distillation
 from striate.train.files import read_text
-from striate.train.loss import CrossEntropy, LossSettings
+from striate.train.fine_tuning import FineTuning
+from striate.train.loggers.settings import LoggerSettings
+from striate.train.loss import Auto, LossSettings
 from striate.train.optimizer import AdamW, OptimizerSettings
-from striate.train.schedule import Metric, OneCycle, Plateau, ScheduleSettings
+from striate.train.schedule import OneCycle, ScheduleSettings
 from striate.train.section import Section
 
 if TYPE_CHECKING:
     from os import PathLike
 
 _HEADER = "# A run of Striate. Repeat it with: striate train --config THIS_FILE --out FOLDER\n\n"
-_USUAL_NAMES = {"optimizer": "adamw", "schedule": "one_cycle", "loss": "cross_entropy"}
+_USUAL_NAMES = {"optimizer": "adamw", "schedule": "one_cycle", "loss": "auto", "averaging": "none"}
 
 
 class ModelSettings(Section):
-    """Which network. Channels, classes, rank and input size come from the data; ``options`` are the network's own."""
+    """Which network. Channels, classes, rank and input size come from the data; ``options`` are the network's own.
+
+    ``dropout`` and ``stochastic_depth`` are probabilities, set whatever the network calls them (see
+    `striate.train.regularisation`); None leaves the network's own.
+    """
 
     section: ClassVar[str] = "model"
     name: str
     options: dict[str, Any] = Field(default_factory=dict)
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    stochastic_depth: float | None = Field(default=None, ge=0, lt=1)
 
     @field_validator("options")
     @classmethod
-    def _as_in_toml(cls, options: dict[str, Any]) -> dict[str, Any]:
-        # What the file cannot tell apart (a tuple from a list, None from nothing) must not differ here either.
-        try:
-            return tomllib.loads(tomli_w.dumps({key: value for key, value in options.items() if value is not None}))
-        except (TypeError, ValueError) as error:
-            raise ConfigError(
-                "model.options of numbers, texts, booleans and lists of them",
-                f"model.options={options!r}",
-                "Give values that a TOML file can hold.",
-            ) from error
+    def _plain(cls, options: dict[str, Any]) -> dict[str, Any]:
+        return _as_in_toml(options, "model.options")
 
 
 class DataSettings(Section):
-    """Which data, and how it is split and brought to size; the arguments of `striate.data.load_data`.
+    """Which data, how it is split and brought to size: the arguments of `striate.data.load_data`.
 
-    ``memory_limit`` (bytes) decides where samples are kept, not what they are: it may differ when a run is resumed.
+    ``memory_limit`` (bytes) and ``workers``, the processes that prepare batches, decide where and by whom samples are
+    prepared, not what they are: both may differ when a run is resumed.
     """
 
     section: ClassVar[str] = "data"
     source: str
     val_fraction: float = Field(default=0.1, ge=0, lt=1)
     test_fraction: float = Field(default=0.2, ge=0, lt=1)
+    fold: list[int] | None = None
     image_size: int | list[int] | None = None
+    fit: Literal["resize", "pad"] = "resize"
     channels: int | None = Field(default=None, ge=1)
+    normalise: Literal["dataset", "sample", "none"] | None = None
     layout: str | None = None
     skip_corrupt: bool = False
     memory_limit: int | None = Field(default=None, ge=1)
+    workers: int = Field(default=0, ge=0)
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("options")
+    @classmethod
+    def _plain(cls, options: dict[str, Any]) -> dict[str, Any]:
+        return _as_in_toml(options, "data.options")
 
     def model_post_init(self, context: Any, /) -> None:
         """Check what the fields cannot check alone. Raises `ConfigError`."""
@@ -85,13 +99,22 @@ class DataSettings(Section):
                 f"data.image_size={self.image_size!r}",
                 "Give one size for all axes, or one per axis.",
             )
+        if self.fold is not None and (len(self.fold) != 2 or not 0 <= self.fold[0] < self.fold[1]):
+            raise ConfigError(
+                "data.fold of two numbers [k, n], the k-th (from 0) of n folds",
+                f"data.fold={self.fold!r}",
+                "Use [0, 5] for the first of 5.",
+            )
 
 
 class EarlyStopping(Section):
-    """Stop when ``metric`` has not improved by more than ``min_delta`` for ``patience`` epochs; 0 never stops."""
+    """Stop when ``metric`` has not improved by more than ``min_delta`` for ``patience`` epochs; 0 never stops.
+
+    ``auto`` is ``val_loss``, or where that cannot be measured the metric that decides which epoch is the best.
+    """
 
     section: ClassVar[str] = "early_stopping"
-    metric: Metric = "val_loss"
+    metric: str = "auto"
     patience: int = Field(default=0, ge=0)
     min_delta: float = Field(default=0.0, ge=0)
 
@@ -99,11 +122,15 @@ class EarlyStopping(Section):
 class RunConfig(Section):
     """Everything a run depends on. Unknown, contradictory and out-of-range settings raise `ConfigError`.
 
-    ``gradient_clip`` is the largest allowed norm of all gradients together, 0 for none. ``device`` is Fabric's
-    accelerator and ``precision`` Fabric's precision. ``checkpoint_seconds`` is how much work a crash may cost: a
-    checkpoint is written when that long has passed since the last one (0: after every step).
+    A step takes ``accumulate`` batches of ``batch_size`` samples. ``sampling`` takes each sample once an epoch, or
+    every class as often (see `striate.train.sampling`). ``gradient_clip`` is the largest allowed norm of all gradients
+    together, 0 for none. ``device`` is Fabric's accelerator and ``precision`` Fabric's precision.
+    ``checkpoint_seconds`` is how much work a crash may cost: a checkpoint is written when that long has passed since
+    the last one (0: after every step). ``augmentation`` lists what is done to the training samples, each a table with
+    its ``name`` and settings (see `striate.data.augmentation`).
 
-    A word stands for a section where its other settings are the usual ones.
+    A word stands for a section where its other settings are the usual ones. What is ``auto`` follows from the data
+    when a run begins (see `striate.train.settling`); its file holds what was decided.
 
     >>> config = RunConfig(model="lenet", data="digits28")
     >>> config.epochs, config.optimizer.name, config.schedule.name
@@ -112,6 +139,8 @@ class RunConfig(Section):
 
     epochs: int = Field(default=12, ge=1)
     batch_size: int = Field(default=64, ge=1)
+    accumulate: int = Field(default=1, ge=1)
+    sampling: Literal["shuffled", "balanced"] = "shuffled"
     seed: int = Field(default=0, ge=0, lt=2**32)
     gradient_clip: float = Field(default=0.0, ge=0)
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -121,8 +150,19 @@ class RunConfig(Section):
     data: DataSettings
     optimizer: OptimizerSettings = Field(default_factory=AdamW)
     schedule: ScheduleSettings = Field(default_factory=OneCycle)
-    loss: LossSettings = Field(default_factory=CrossEntropy)
+    loss: LossSettings = Field(default_factory=Auto)
+    averaging: AveragingSettings = Field(default_factory=NoAveraging)
+    fine_tuning: FineTuning = Field(default_factory=FineTuning)
+    distillation: Distillation = Field(default_factory=Distillation)
+    best: BestSettings = Field(default_factory=BestSettings)
     early_stopping: EarlyStopping = Field(default_factory=EarlyStopping)
+    augmentation: list[dict[str, Any]] = Field(default_factory=list)
+    loggers: LoggerSettings = Field(default_factory=LoggerSettings)
+
+    @field_validator("augmentation")
+    @classmethod
+    def _plain(cls, augmentation: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return as_in_toml_each(augmentation, "augmentation")
 
     @model_validator(mode="before")
     @classmethod
@@ -200,34 +240,35 @@ Did you mean 'epochs'?
         with replacing(Path(path)) as partial:
             partial.write_text(self.to_toml(), encoding="utf-8")
 
-    def check_metrics(self, *, has_val: bool) -> None:
-        """Check that the metrics that decisions wait for will exist. Raises `ConfigError`.
-
-        >>> config = RunConfig.from_dict({"model": {"name": "lenet"}, "data": {"source": "digits28"}})
-        >>> config.check_metrics(has_val=False)
-        """
-        watched: dict[str, str] = {}
-        if isinstance(self.schedule, Plateau):
-            watched["schedule.metric"] = self.schedule.metric
-        if self.early_stopping.patience:
-            watched["early_stopping.metric"] = self.early_stopping.metric
-        for setting, metric in watched.items():
-            if metric.startswith("val_") and not has_val:
-                raise ConfigError(
-                    f"{setting} to be measured during the run",
-                    f"{setting}={metric!r} without validation samples",
-                    "Raise data.val_fraction, or watch train_loss.",
-                )
-
     def differences(self, other: RunConfig) -> list[str]:
         """Name the settings in which two configurations differ, as ``section.setting``.
+
+        What either leaves to the data, by ``auto``, differs from nothing.
 
         >>> config = RunConfig.from_dict({"model": {"name": "lenet"}, "data": {"source": "digits28"}})
         >>> config.differences(config.model_copy(update={"epochs": 3}))
         ['epochs']
         """
         mine, theirs = _flat(self.model_dump()), _flat(other.model_dump())
-        return [key for key in {**mine, **theirs} if key not in mine or key not in theirs or mine[key] != theirs[key]]
+        if "auto" in (mine["loss.name"], theirs["loss.name"]):
+            mine, theirs = ({k: v for k, v in each.items() if not k.startswith("loss.")} for each in (mine, theirs))
+        return [
+            key
+            for key in {**mine, **theirs}
+            if key not in mine or key not in theirs or (mine[key] != theirs[key] and not _is_open(key, mine, theirs))
+        ]
+
+
+def _is_open(key: str, *settings: dict[str, Any]) -> bool:
+    if key.endswith(".metric"):
+        return any(each[key] == "auto" for each in settings)
+    if key == "augmentation":
+        # Presets and what is left out are written out in the file; the names in it must be those, as far as told.
+        from striate.data.augmentation import PRESETS
+
+        given = [[entry.get("name") for entry in each[key]] for each in settings]
+        return any(name in PRESETS for names in given for name in names) or given[0] == given[1] != []
+    return key == "loss.class_weights" and any(each[key] == "balanced" for each in settings)
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -235,3 +276,24 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in settings.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return flat
+
+
+def as_in_toml_each(tables: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """Tables as they come back from the file. Raises `ConfigError` for values that it cannot hold.
+
+    >>> as_in_toml_each([{"name": "crop", "size": (28, 28), "fill": None}], "augmentation")
+    [{'name': 'crop', 'size': [28, 28]}]
+    """
+    return [_as_in_toml(table, name) for table in tables]
+
+
+def _as_in_toml(settings: dict[str, Any], name: str) -> dict[str, Any]:
+    # What the file cannot tell apart (a tuple from a list, None from nothing) must not differ here either.
+    try:
+        return tomllib.loads(tomli_w.dumps({key: value for key, value in settings.items() if value is not None}))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{name} of numbers, texts, booleans and lists of them",
+            f"{name}={settings!r}",
+            "Give values that a TOML file can hold.",
+        ) from error

@@ -39,7 +39,7 @@ class Curves:
 
     def draw_epoch(self, row: EpochMetrics, when: float) -> None:
         """Draw the metrics of one epoch, at the step where it ended, and write what is left of the steps before."""
-        for name, value in row.values().items():
+        for name, value in row.items():
             self._draw(name.replace("_", "/"), value, row.step, when)
         self._writer.flush()
 

@@ -1,105 +1,127 @@
-"""Measuring a trained network: how often it is right, how sure that is, and where it is wrong."""
+"""Measuring a trained network: how good it is, how sure that is, how far it can be trusted, and where it is wrong."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from lightning_fabric import Fabric
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from striate.errors import DataError
-from striate.train.feed import batch_bounds, batches
+from striate.errors import DataError, InputError
+from striate.train.assessment import (
+    Evidence,
+    Part,
+    assess_classification,
+    assess_multi_label,
+    assess_regression,
+    assess_segmentation,
+    assess_verification,
+)
+from striate.train.inference import Inference
 from striate.train.loop import load
+from striate.train.metrics import Calibration, OutputScore, RegionScore, calibrate
+from striate.train.scores import ClassScore, Mistake, Trusted, WorstPair, WorstSample, wilson_interval
+from striate.train.temperature import load_calibration, save_calibration
+from striate.train.views import View, default_views
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from os import PathLike
 
-    from torch import Tensor, nn
-
-    from striate.data import Dataset, Samples
+    from striate.data import Dataset
+    from striate.data.dataset import Task
     from striate.train.run import Run
 
-_Z95 = 1.959963984540054  # the standard normal quantile of 0.975
-
-
-@dataclass(frozen=True, slots=True)
-class ClassScore:
-    """How one class fares; 0 where a ratio has nothing below the line. ``support`` is how many samples it has."""
-
-    name: str
-    precision: float
-    recall: float
-    f1: float
-    support: int
-
-
-@dataclass(frozen=True, slots=True)
-class Mistake:
-    """A sample that was taken for something else: its place in its part, and the probabilities of both answers.
-
-    ``input`` is the sample as stored, (C, *spatial); it is no part of `Evaluation.to_dict`.
-    """
-
-    index: int
-    name: str
-    true: str
-    predicted: str
-    probability: float
-    true_probability: float
-    input: Tensor = field(repr=False, compare=False)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The mistake in the plain types of JSON, without its input."""
-        return {key.name: getattr(self, key.name) for key in fields(self) if key.name != "input"}
+__all__ = ["ClassScore", "Evaluation", "Mistake", "evaluate", "wilson_interval"]
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """The numbers of one evaluation.
 
-    ``interval`` is Wilson's 95 % confidence interval of the accuracy. ``loss`` is the mean of the run's own loss.
-    ``confusion`` counts samples, rows by true class, columns by predicted one. ``mistakes`` begins with the one that
-    the network was surest of.
+    ``metrics`` are those of the task by name (`striate.train.metrics.METRICS`), None where one cannot be said;
+    ``intervals`` are their 95 % confidence intervals. ``loss`` is the mean of the run's own loss, None where it cannot
+    be measured. ``views`` is how many views of each sample were averaged.
+
+    By task there are ``classes``, the scores of each class or label; ``regions``, those of the classes of segmentation;
+    ``numbers``, those of each output of regression. ``confusion`` counts samples (positions for segmentation), rows by
+    true class, columns by predicted one. ``calibration`` tells how far the probabilities of classes hold. ``mistakes``
+    begins with the one that the network was surest of; ``worst`` and ``pairs`` are what other tasks have instead.
+    ``threshold`` is the cosine similarity at which verification errs equally either way.
     """
 
     source: str
     split: str
     weights: str
+    task: Task
     count: int
-    correct: int
-    accuracy: float
-    interval: tuple[float, float]
-    loss: float
-    classes: tuple[ClassScore, ...]
-    confusion: tuple[tuple[int, ...], ...]
-    mistakes: tuple[Mistake, ...]
+    loss: float | None
+    metrics: dict[str, float | None]
+    intervals: dict[str, tuple[float, float] | None]
+    views: int = 1
+    classes: tuple[ClassScore, ...] = ()
+    regions: tuple[RegionScore, ...] = ()
+    numbers: tuple[OutputScore, ...] = ()
+    confusion: tuple[tuple[int, ...], ...] = ()
+    calibration: Trusted | None = None
+    threshold: float | None = None
+    mistakes: tuple[Mistake, ...] = ()
+    worst: tuple[WorstSample, ...] = ()
+    pairs: tuple[WorstPair, ...] = ()
+    evidence: Evidence = field(default_factory=Evidence, repr=False, compare=False)
+
+    @property
+    def correct(self) -> int:
+        """How many samples were classified correctly. Raises `InputError` for other tasks."""
+        self._check_classes()
+        return sum(row[place] for place, row in enumerate(self.confusion))
+
+    @property
+    def accuracy(self) -> float:
+        """The share of samples classified correctly. Raises `InputError` for other tasks."""
+        return self.correct / self.count
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95 % confidence interval of the accuracy. Raises `InputError` for other tasks."""
+        return wilson_interval(self.correct, self.count)
+
+    def _check_classes(self) -> None:
+        if self.task != "classification":
+            raise InputError(
+                "an evaluation of classification, which has an accuracy",
+                f"one of {self.task}",
+                f"Its metrics are {', '.join(self.metrics)}: see evaluation.metrics.",
+            )
 
     def to_dict(self) -> dict[str, Any]:
-        """The numbers in the plain types of JSON."""
-        return asdict(replace(self, mistakes=())) | {
-            "interval": list(self.interval),
-            "classes": [asdict(score) for score in self.classes],
-            "confusion": [list(row) for row in self.confusion],
-            "mistakes": [mistake.to_dict() for mistake in self.mistakes],
+        """The numbers in the plain types of JSON; what a task does not have is left out."""
+        plain: dict[str, Any] = {
+            "source": self.source,
+            "split": self.split,
+            "weights": self.weights,
+            "task": self.task,
+            "count": self.count,
         }
-
-
-def wilson_interval(correct: int, count: int) -> tuple[float, float]:
-    """Return the 95 % confidence interval of a share, by Wilson's score method; it stays within 0 and 1.
-
-    Source: Wilson, Probable inference, the law of succession, and statistical inference, 1927.
-
-    >>> [round(bound, 4) for bound in wilson_interval(90, 100)]
-    [0.8256, 0.9448]
-    """
-    share, z2 = correct / count, _Z95**2
-    centre = (share + z2 / (2 * count)) / (1 + z2 / count)
-    half = _Z95 / (1 + z2 / count) * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2))
-    # At the ends the formula gives 0 and 1 exactly; floating point nearly does.
-    return 0.0 if correct == 0 else max(centre - half, 0.0), 1.0 if correct == count else min(centre + half, 1.0)
+        if self.task == "classification":
+            plain |= {"correct": self.correct, "accuracy": self.accuracy, "interval": list(self.interval)}
+        plain |= {
+            "loss": self.loss,
+            "views": self.views,
+            "metrics": dict(self.metrics),
+            "intervals": {name: None if told is None else list(told) for name, told in self.intervals.items()},
+        }
+        scores: dict[str, tuple[Any, ...]] = {"classes": self.classes, "regions": self.regions, "numbers": self.numbers}
+        plain |= {name: [asdict(score) for score in told] for name, told in scores.items() if told}
+        if self.confusion:
+            plain["confusion"] = [list(row) for row in self.confusion]
+        if self.calibration is not None:
+            plain["calibration"] = self.calibration.to_dict()
+        if self.threshold is not None:
+            plain["threshold"] = self.threshold
+        listed = "mistakes" if self.task == "classification" else "pairs" if self.task == "verification" else "worst"
+        plain[listed] = [entry.to_dict() for entry in getattr(self, listed)]
+        return plain
 
 
 def evaluate(
@@ -110,32 +132,146 @@ def evaluate(
     source: str | PathLike[str] | None = None,
     dataset: Dataset | None = None,
     mistakes: int = 25,
+    bootstrap: int = 1000,
+    tta: bool | Iterable[View] = False,
+    calibration: Literal["none", "fit", "saved"] = "none",
 ) -> Evaluation:
     """Measure a run's network on a part of its data, or of another source with the same classes.
 
     ``source`` is read with the run's data settings and brought to its size and channels. A source without parts of its
     own is split as in training; ``"all"`` takes everything in it. ``dataset`` is for data that is loaded already.
-    Classes of another source are matched by name; it may lack some. At most ``mistakes`` mistakes are listed.
+    Classes of another source are matched by name; for classification it may lack some. At most ``mistakes`` mistakes
+    are listed.
 
-    Raises `DataError` for a split that does not exist or data that does not fit the network, and `CheckpointError` for
-    weights that are missing or damaged.
+    ``bootstrap`` is from how many resamples intervals are taken, 0 for none; they are drawn by the run's seed, and
+    whole subjects at a time where the data tells them. ``tta`` averages over views of each sample: `default_views`, or
+    those given. ``calibration`` "fit" fits a temperature to the validation part of the run's data, keeps it beside the
+    run and uses it, "saved" uses the one that is kept; the loss stays that of the network as it is.
+
+    Raises `DataError` for a split that does not exist, data that does not fit the network or a wrong number, and
+    `CheckpointError` for weights or a calibration that are missing or damaged.
 
     ::
 
         evaluation = evaluate(Run.open("runs/digits"))
-        print(f"{evaluation.accuracy:.2%}")
+        print(f"{evaluation.accuracy:.2%}", evaluation.intervals["balanced_accuracy"])
     """
     if mistakes < 0:
         raise DataError("mistakes of 0 or more, how many to list", f"mistakes={mistakes}", "Use 0 for none.")
+    if bootstrap < 0 or bootstrap == 1:
+        raise DataError(
+            "a bootstrap of 2 resamples or more, or 0", f"bootstrap={bootstrap}", "Use 1000, or 0 for none."
+        )
+    own = dataset
     if dataset is None:
-        config = run.config
-        if source is not None:
-            size, channels = run.preprocessing.size, run.preprocessing.channels
-            convertible = channels if channels in (1, 3) else None
-            other = {"source": str(source), "image_size": list(size), "channels": convertible}
-            config = config.model_copy(update={"data": config.data.model_copy(update=other)})
-        dataset = load(config)
-    places = _places(run, dataset)
+        dataset, own = _load(run, source)
+    _check_fit(run, dataset)
+    names = list(dataset.parts) if split == "all" else [split]
+    missing = [name for name in names if name not in dataset.parts]
+    if missing:
+        raise DataError(
+            "a part of the data that exists",
+            f"split={split!r}; {dataset.source} has {', '.join(dataset.parts)}",
+            f"Use one of: {', '.join(dataset.parts)}, all.",
+        )
+    task = dataset.task
+    if calibration != "none" and task != "classification":
+        raise DataError(
+            "a run of classification, whose probabilities a temperature calibrates",
+            f"one of {task}",
+            "Leave the calibration out.",
+        )
+    views: Iterable[View] | None = None
+    if tta is not False:
+        if dataset.input_kind == "tokens" and tta is True:
+            raise DataError("inputs with views, as images have", "texts", "Leave tta out, or give views of your own.")
+        views = default_views(task, dataset.input_size) if tta is True else tta
+    inference = Inference(run, weights, task=task, views=views)
+    fitted: Calibration | None = None
+    if calibration == "fit":
+        fitted = _fitted(run, own if own is not None else load(run.config), weights)
+    elif calibration == "saved":
+        fitted = load_calibration(run, weights)
+    part = Part(
+        run, dataset, [dataset.parts[name] for name in names], inference, mistakes=mistakes, bootstrap=bootstrap
+    )
+    if task == "classification":
+        told = assess_classification(part, fitted)
+    elif task == "multi-label":
+        told = assess_multi_label(part)
+    elif task == "regression":
+        told = assess_regression(part)
+    elif task == "segmentation":
+        told = assess_segmentation(part)
+    else:
+        told = assess_verification(part)
+    return Evaluation(
+        source=dataset.source,
+        split=split,
+        weights=weights,
+        task=task,
+        count=part.count,
+        views=len(inference.views),
+        **told,
+    )
+
+
+def _load(run: Run, source: str | PathLike[str] | None) -> tuple[Dataset, Dataset | None]:
+    """The data to measure on; and the run's own data, if that is the same."""
+    config = run.config
+    if source is None:
+        own = load(config)
+        return own, own
+    size, channels = run.preprocessing.size, run.preprocessing.channels
+    convertible = channels if channels in (1, 3) else None
+    other = {"source": str(source), "image_size": list(size), "channels": convertible}
+    return load(config.model_copy(update={"data": config.data.model_copy(update=other)})), None
+
+
+def _fitted(run: Run, dataset: Dataset, weights: Literal["best", "last"]) -> Calibration:
+    if dataset.val is None:
+        raise DataError(
+            "a validation part to fit the temperature to",
+            f"{dataset.source} without one",
+            "Train with a data.val_fraction above 0.",
+        )
+    # Through the plain inputs: views are averaged after the temperature.
+    plain = Inference(run, weights, task="classification")
+    outputs = [(batch.views[0], batch.targets) for batch in plain(dataset.val)]
+    places = torch.tensor([run.classes.index(name) for name in dataset.classes])
+    fitted = calibrate(torch.cat([each for each, _ in outputs]), places[torch.cat([each for _, each in outputs])])
+    save_calibration(fitted, run, weights)
+    return fitted
+
+
+def _check_fit(run: Run, dataset: Dataset) -> None:
+    if dataset.task != run.network.task:
+        raise DataError(
+            f"data for {run.network.task}, as in training",
+            f"data for {dataset.task} in {dataset.source}",
+            "Give data of the same kind.",
+        )
+    if dataset.task != "verification":
+        unknown = [name for name in dataset.classes if name not in run.classes]
+        if unknown:
+            raise DataError(
+                f"the classes of the run: {', '.join(run.classes)}",
+                f"{unknown[0]!r} in {dataset.source}",
+                "Rename or leave out the other classes.",
+            )
+        lacking = [name for name in run.classes if name not in dataset.classes]
+        if lacking and dataset.task != "classification":
+            raise DataError(
+                f"all of the run's {_NAMED[dataset.task]}: {', '.join(run.classes)}",
+                f"{dataset.source} without {lacking[0]!r}",
+                "Give data that tells each of them.",
+            )
+        if dataset.task == "segmentation" and tuple(dataset.classes) != tuple(run.classes):
+            raise DataError(
+                f"classes numbered as in the run: {', '.join(run.classes)}",
+                f"{', '.join(dataset.classes)} in {dataset.source}",
+                "Number them alike.",
+            )
     if (dataset.in_channels, dataset.input_size) != (run.preprocessing.channels, run.preprocessing.size):
         raise DataError(
             f"samples with {run.preprocessing.channels} channels of size {run.preprocessing.size}, as in training",
@@ -148,91 +284,6 @@ def evaluate(
             f"{dataset.value_scale:g} in {dataset.source}",
             "Convert the samples to the same scale first.",
         )
-    names = list(dataset.parts) if split == "all" else [split]
-    missing = [name for name in names if name not in dataset.parts]
-    if missing:
-        raise DataError(
-            "a part of the data that exists",
-            f"split={split!r}; {dataset.source} has {', '.join(dataset.parts)}",
-            f"Use one of: {', '.join(dataset.parts)}, all.",
-        )
-    parts = [dataset.parts[name] for name in names]
-    model = run.model(weights)
-    logits = torch.cat([_logits(run, model, part) for part in parts])
-    labels = places[torch.cat([part.labels for part in parts])]
-    found = [(part, index) for part in parts for index in range(len(part))]
-
-    probabilities = logits.softmax(dim=1)
-    predicted = logits.argmax(dim=1)
-    correct = int((predicted == labels).sum())
-    chosen = probabilities.gather(1, predicted[:, None])[:, 0]
-    wrong = torch.nonzero(predicted != labels)[:, 0]
-    worst = wrong[chosen[wrong].argsort(descending=True, stable=True)][:mistakes]
-    confusion: list[list[int]] = multiclass_confusion_matrix(predicted, labels, len(run.classes)).tolist()
-    listed = [
-        Mistake(
-            index=found[place][1],
-            name=found[place][0].name(found[place][1]),
-            true=run.classes[int(labels[place])],
-            predicted=run.classes[int(predicted[place])],
-            probability=float(chosen[place]),
-            true_probability=float(probabilities[place, labels[place]]),
-            input=found[place][0].fetch([found[place][1]])[0][0],
-        )
-        for place in worst.tolist()
-    ]
-    return Evaluation(
-        source=dataset.source,
-        split=split,
-        weights=weights,
-        count=len(labels),
-        correct=correct,
-        accuracy=correct / len(labels),
-        interval=wilson_interval(correct, len(labels)),
-        loss=float(run.config.loss(logits, labels)),
-        classes=_class_scores(run.classes, confusion),
-        confusion=tuple(tuple(row) for row in confusion),
-        mistakes=tuple(listed),
-    )
 
 
-def _places(run: Run, dataset: Dataset) -> Tensor:
-    """The network's label of each of the data set's labels."""
-    unknown = [name for name in dataset.classes if name not in run.classes]
-    if unknown:
-        raise DataError(
-            f"the classes of the run: {', '.join(run.classes)}",
-            f"{unknown[0]!r} in {dataset.source}",
-            "Rename or leave out the other classes.",
-        )
-    return torch.tensor([run.classes.index(name) for name in dataset.classes])
-
-
-def _logits(run: Run, model: nn.Module, samples: Samples) -> Tensor:
-    fabric = Fabric(accelerator=run.config.device, devices=1, precision=run.config.precision)
-    model = fabric.setup(model)
-    bounds = batch_bounds(len(samples), run.config.batch_size)
-    with torch.inference_mode():
-        outputs = [
-            model(run.preprocessing(fabric.to_device(inputs))).cpu()
-            for _, inputs, _ in batches(samples, torch.arange(len(samples)), bounds)
-        ]
-    # Out of inference mode, so that whatever follows may use them.
-    return torch.cat(outputs).clone()
-
-
-def _class_scores(classes: tuple[str, ...], confusion: list[list[int]]) -> tuple[ClassScore, ...]:
-    scores = []
-    for place, name in enumerate(classes):
-        hits, support = confusion[place][place], sum(confusion[place])
-        named = sum(row[place] for row in confusion)
-        scores.append(
-            ClassScore(
-                name=name,
-                precision=hits / named if named else 0.0,
-                recall=hits / support if support else 0.0,
-                f1=2 * hits / (named + support) if named + support else 0.0,
-                support=support,
-            )
-        )
-    return tuple(scores)
+_NAMED = {"multi-label": "labels", "regression": "numbers", "segmentation": "classes"}

@@ -38,7 +38,9 @@ RESULT = "result.json"
 _LOCK = ".lock"
 
 _PACKAGES = ("striate", "torch", "numpy", "lightning-fabric", "safetensors", "pydantic", "tensorboardX")
-_MAY_CHANGE = {"checkpoint_seconds", "data.memory_limit"}  # have no influence on what is learned
+# What has no influence on what is learned.
+_MAY_CHANGE = {"checkpoint_seconds", "data.memory_limit", "data.workers"}
+_MAY_CHANGE |= {"loggers.names", "loggers.project", "loggers.address"}
 
 
 def check_folder(folder: Path, config: RunConfig, *, resume: bool) -> None:

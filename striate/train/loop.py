@@ -12,14 +12,19 @@ from typing import TYPE_CHECKING
 import torch
 from lightning_fabric import Fabric
 
-from striate.data import Preprocessing, load_data
-from striate.data.source import absolute_source
+from striate.data import Preprocessing, TensorSamples, load_data
 from striate.errors import ConfigError, DivergedError, StoppedError
+from striate.models import model_entry
 from striate.models.outputs import main_output
+from striate.train.averaging import Average
+from striate.train.best import beats
 from striate.train.checkpoint import TrainingState, save_weights, weights_of
+from striate.train.clock import Clock
 from striate.train.config import RunConfig
 from striate.train.curves import Curves
-from striate.train.feed import batch_bounds, batches
+from striate.train.distillation import Teacher
+from striate.train.feed import Feed, batch_bounds, step_turns
+from striate.train.fine_tuning import Freezing
 from striate.train.folder import (
     BEST,
     CHECKPOINT,
@@ -38,21 +43,29 @@ from striate.train.folder import (
     written,
 )
 from striate.train.interruption import Interruption
+from striate.train.loggers.reporting import logged
 from striate.train.loss import total_loss
-from striate.train.network import Network
+from striate.train.network import Network, load_initial
 from striate.train.optimizer import Penalty, build_optimizer
-from striate.train.progress import EpochMetrics, Sums, beats, write_metrics
-from striate.train.randomness import epoch_order, seeded
+from striate.train.progress import EpochMetrics, Sums, write_metrics
+from striate.train.randomness import seeded
+from striate.train.regularisation import regularise
 from striate.train.report import Reporter, default_reporter, duration
 from striate.train.run import Run
+from striate.train.sampling import repetitions, sampled_order
 from striate.train.schedule import LearningRate, Patience
+from striate.train.settling import settled, with_absolute_paths
+from striate.train.tasks import TRAINING
+from striate.train.validation import validate
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from os import PathLike
 
     from torch import Tensor
 
     from striate.data import Dataset, Samples
+    from striate.train.feed import Augment, Turn
 
 DRAW_EVERY = 50
 """Steps between two points of the loss curve in TensorBoard."""
@@ -76,7 +89,7 @@ def fit(
 
     Raises `CheckpointError` for a folder that cannot be used, `ConfigError`, `DataError` and `ModelError` for what the
     configuration asks, `DivergedError` when the loss becomes NaN or infinite, and `RunError` when the system refuses to
-    write, as on a full disk.
+    write, as on a full disk, or kills a process that prepares batches.
 
     ::
 
@@ -85,29 +98,51 @@ def fit(
     """
     folder = Path(folder)
     reporter = default_reporter() if reporter is None else reporter
-    config = _with_absolute_source(config)
+    config = with_absolute_paths(config)
     check_folder(folder, config, resume=resume)
     _check_device(config)
     dataset = load(config) if dataset is None else dataset
-    config.check_metrics(has_val=dataset.val is not None)
+    config = settled(config, dataset)
+    training = TRAINING[dataset.task]
+    columns = training.columns(has_val=dataset.val is not None)
+    reporter = logged(reporter, config.loggers, config, folder)
 
-    with claimed(folder, config, resume=resume), seeded(config.seed), Interruption() as interruption:
+    with (
+        claimed(folder, config, resume=resume),
+        seeded(config.seed),
+        Interruption() as interruption,
+        Feed(dataset.parts, augmentation_of(config, dataset), config.data.workers) as feed,
+    ):
         # The network and what trains it.
         network = Network.of(config, dataset)
         preprocessing = Preprocessing.from_dict(network.preprocessing)
         fabric = Fabric(accelerator=config.device, devices=1, precision=config.precision)
         module = network.build()
+        regularise(module, config.model, model_entry(network.name))
+        if config.fine_tuning.weights and not (folder / CHECKPOINT).exists():
+            reporter.said(str(load_initial(module, config.fine_tuning.weights)))
+        freezing = Freezing(module, config.fine_tuning)
+        if not freezing.thaws:
+            freezing.apply(0)  # so that the optimiser does without
         # Fused steps are PyTorch's fastest, but they hide the scaling of half-precision gradients from clipping.
         plain_optimizer = build_optimizer(config.optimizer, module, fused=config.precision != "16-mixed")
         model, optimizer = fabric.setup(module, plain_optimizer)
+        average = Average(module, config.averaging, epochs=config.epochs)
+        averaged = model if average.copy is None else fabric.setup(average.copy)
         penalty = Penalty(module, l1=config.optimizer.l1, l2=config.optimizer.l2)
-        bounds = batch_bounds(len(dataset.train), config.batch_size)
+        teaching = config.distillation
+        teacher = Teacher(Run.open(teaching.teacher), teaching, dataset, fabric) if teaching.teacher else None
+        bounds = batch_bounds(len(dataset.train), config.batch_size * config.accumulate)
         rate = LearningRate(
             config.schedule, config.optimizer.learning_rate, steps_per_epoch=len(bounds), epochs=config.epochs
         )
+        rate_at = average.rates(rate.at, len(bounds))
         patience = Patience(config.early_stopping.metric, config.early_stopping.min_delta)
         precision = fabric.strategy.precision
-        state = TrainingState(module, plain_optimizer, precision, rate, patience, fingerprint(dataset, preprocessing))
+        data = fingerprint(dataset, preprocessing)
+        state = TrainingState(module, plain_optimizer, precision, rate, patience, average, data)
+        state.progress.sums = Sums(training.score)
+        network.try_out(model, preprocessing, dataset.train, fabric)
 
         # The folder, as the checkpoint left it.
         if (folder / CHECKPOINT).exists():
@@ -117,7 +152,7 @@ def fit(
             if not (folder / CONFIG).exists():
                 config.save(folder / CONFIG)
             network.save(folder)
-            _write_derived(state, folder)
+            _write_derived(state, columns, folder)
         if progress.finished:
             reporter.said(f"The run in {folder} is finished ({progress.finished}): there is nothing to resume.")
             return Run.open(folder)
@@ -126,13 +161,13 @@ def fit(
             curves = Curves(folder / CURVES, progress)
         if changed:
             reporter.said(f"Resumed with other {', '.join(changed)}: the last bits of the result may differ.")
-        clock = _Clock(progress.seconds)
+        clock = Clock(progress.seconds)
 
         def save() -> None:
             progress.seconds = clock.seconds()
             with written(folder):
                 state.save(folder / CHECKPOINT)
-                _write_derived(state, folder)
+                _write_derived(state, columns, folder)
             clock.saved()
 
         def stop() -> StoppedError:
@@ -153,9 +188,27 @@ def fit(
             more = f" and {len(indices) - 5} more" if len(indices) > 5 else ""
             return DivergedError(
                 f"The {what} became {loss} in step {step} (epoch {progress.epoch + 1}, batch {batch} of {len(bounds)}) "
-                f"at learning rate {rate.at(step - 1):.6g}; the batch held {names}{more}. Lower "
+                f"at learning rate {rate_at(step - 1):.6g}; the batch held {names}{more}. Lower "
                 "optimizer.learning_rate, set gradient_clip, or look for broken values in these samples."
             )
+
+        def epoch_turns(first: int) -> Iterator[Turn]:
+            order = sampled_order(dataset.train, config.sampling, config.seed, progress.epoch)
+            keys = repetitions(order, len(dataset.train)) if config.augmentation else None
+            return step_turns(
+                order,
+                keys,
+                progress.epoch,
+                batch_size=config.batch_size,
+                accumulate=config.accumulate,
+                first=first,
+            )
+
+        def watch(turn: Turn, loss: float) -> None:
+            if dataset.val is not None and not math.isfinite(loss):
+                raise diverged("validation loss", loss, turn.indices, dataset.val)
+            if interruption:
+                raise stop()
 
         reporter.started(
             epochs=config.epochs, steps_per_epoch=len(bounds), step=progress.step, seen=progress.sums.count
@@ -164,82 +217,90 @@ def fit(
             while not progress.finished:
                 # One epoch, or what is left of it.
                 model.train()
-                order = epoch_order(len(dataset.train), config.seed, progress.epoch)
-                for indices, inputs, labels in batches(dataset.train, order, bounds[progress.batch :]):
-                    learning_rate = rate.at(progress.step)
+                freezing.apply(progress.epoch)
+                clock.epoch_began(feed)
+                step_loss = 0.0
+                for turn, inputs, targets in feed(epoch_turns(progress.batch)):
+                    inputs, targets = fabric.to_device((inputs, targets))
+                    output, scaled = model(preprocessing(inputs)), network.scaled(targets)
+                    if teacher is None:
+                        loss = total_loss(config.loss, output, scaled)
+                    else:
+                        loss = teacher.loss(config.loss, output, scaled, inputs)
+                    fabric.backward(loss if turn.share == 1 else loss * turn.share)
+                    loss_value = loss.item()
+                    if not math.isfinite(loss_value):
+                        raise diverged("loss", loss_value, turn.indices, dataset.train)
+                    answers = network.unscaled(main_output(output))
+                    score = training.count(answers, targets, network.void)
+                    progress.sums.add(loss=loss_value, count=len(targets), score=score)
+                    step_loss += loss_value * turn.share
+                    if not turn.last:
+                        continue
+
+                    # A whole step is gathered.
+                    learning_rate = rate_at(progress.step)
                     for group in plain_optimizer.param_groups:
-                        group["lr"] = learning_rate
-                    inputs, labels = fabric.to_device((inputs, labels))
-                    output = model(preprocessing(inputs))
-                    loss, logits = total_loss(config.loss, output, labels), main_output(output)
-                    optimizer.zero_grad()
-                    fabric.backward(loss)
+                        group["lr"] = learning_rate * group["scale"]
                     if config.gradient_clip or penalty:
                         precision.unscale_gradients(plain_optimizer)
                     if config.gradient_clip:
                         torch.nn.utils.clip_grad_norm_(module.parameters(), config.gradient_clip)
                     penalty.add()
-                    loss_value = loss.item()
-                    if not math.isfinite(loss_value):
-                        raise diverged("loss", loss_value, indices, dataset.train)
                     optimizer.step()
-
-                    correct = int((logits.argmax(dim=1) == labels).sum())
-                    progress.sums.add(loss=loss_value, correct=correct, count=len(labels))
+                    optimizer.zero_grad()
+                    average.stepped()
                     progress.batch += 1
                     progress.step += 1
                     if progress.step % DRAW_EVERY == 0:
-                        progress.losses.append((progress.step, loss_value, learning_rate, time.time()))
+                        progress.losses.append((progress.step, step_loss, learning_rate, time.time()))
                         with written(folder):
                             curves.draw_step(*progress.losses[-1])
+                    step_loss = 0.0
                     reporter.stepped(progress.step, progress.sums)
                     if interruption:
                         raise stop()
                     if clock.since_saved() >= config.checkpoint_seconds:
                         save()
+                clock.epoch_trained(feed, reporter, config.data.workers)
 
                 # Its validation and its row in the table.
-                validation = Sums()
+                if average.epoch_ended(progress.epoch):
+                    with average.learning_norms(), torch.no_grad():
+                        for _, inputs, _ in feed(epoch_turns(0)):
+                            averaged(preprocessing(fabric.to_device(inputs)))
+                            if interruption:
+                                raise stop()
+                metrics = {"train_loss": progress.sums.loss, f"train_{training.score}": progress.sums.score}
                 if dataset.val is not None:
-                    model.eval()
-                    for indices, inputs, labels in batches(
-                        dataset.val, torch.arange(len(dataset.val)), batch_bounds(len(dataset.val), config.batch_size)
-                    ):
-                        inputs, labels = fabric.to_device((inputs, labels))
-                        with torch.inference_mode():
-                            logits = model(preprocessing(inputs))
-                            loss_value = config.loss(logits, labels).item()
-                        if not math.isfinite(loss_value):
-                            raise diverged("validation loss", loss_value, indices, dataset.val)
-                        correct = int((logits.argmax(dim=1) == labels).sum())
-                        validation.add(loss=loss_value, correct=correct, count=len(labels))
-                        if interruption:
-                            raise stop()
-                row = EpochMetrics(
-                    progress.epoch + 1,
-                    progress.step,
-                    rate.at(progress.step - 1),
-                    progress.sums.loss,
-                    progress.sums.accuracy,
-                    validation.loss if dataset.val is not None else None,
-                    validation.accuracy if dataset.val is not None else None,
-                )
+                    metrics |= validate(
+                        averaged if average.count else model,
+                        dataset.val,
+                        feed,
+                        network=network,
+                        preprocessing=preprocessing,
+                        loss=config.loss,
+                        fabric=fabric,
+                        batch_size=config.batch_size,
+                        watch=watch,
+                    )
+                row = EpochMetrics(progress.epoch + 1, progress.step, rate_at(progress.step - 1), metrics)
 
                 # What follows from it.
-                is_best = beats(row, progress.best)
+                is_best = beats(row, progress.best, config.best.metric)
                 if is_best:
-                    progress.best_epoch, state.best = row.epoch, weights_of(module)
+                    progress.best_epoch, state.best = row.epoch, weights_of(average.module)
                 progress.history.append(row)
                 progress.times.append((time.time(), clock.seconds()))
-                rate.epoch_ended(row.values())
-                stale = patience.stale_after(row.values().get(patience.metric, row.train_loss))
-                progress.epoch, progress.batch, progress.sums = progress.epoch + 1, 0, Sums()
+                rate.epoch_ended(row)
+                stale = patience.stale_after(row.get(patience.metric))
+                progress.epoch, progress.batch, progress.sums = progress.epoch + 1, 0, Sums(training.score)
                 if progress.epoch == config.epochs:
                     progress.finished = f"all {config.epochs} epochs"
                 elif config.early_stopping.patience and stale >= config.early_stopping.patience:
                     progress.finished = f"no better {patience.metric} for {stale} epochs"
                 with written(folder):
-                    write_metrics(progress.history, folder / METRICS)
+                    write_metrics(progress.history, columns, folder / METRICS)
                     curves.draw_epoch(row, progress.times[-1][0])
                 reporter.epoch_ended(row, best=is_best)
                 if progress.finished or clock.since_saved() >= config.checkpoint_seconds:
@@ -274,58 +335,50 @@ def load(config: RunConfig) -> Dataset:
         skip_corrupt=settings.skip_corrupt,
         layout=settings.layout,
         memory_limit=settings.memory_limit,
+        fit=settings.fit,
+        normalise=settings.normalise,
+        fold=settings.fold,
+        options=settings.options,
     )
+
+
+def augmentation_of(config: RunConfig, dataset: Dataset) -> Augment | None:
+    """What is done to the training samples of a configuration, None for nothing. Raises `ConfigError`."""
+    if not config.augmentation:
+        return None
+    from striate.data.augmentation import Augmentation, Facts
+
+    return Augmentation.from_settings(config.augmentation, Facts.of(dataset), seed=config.seed)
 
 
 def fingerprint(dataset: Dataset, preprocessing: Preprocessing) -> str:
     """Return a hash by which changed data is noticed.
 
-    It takes in the classes, every part's shape, labels and names, and of the values the mean and the standard deviation
-    of the training part, which are at hand.
+    It takes in the task, the classes, every part's shape, targets (of masks only those in memory) and names, and of the
+    values the mean and the standard deviation of the training part, which are at hand.
     """
-    digest = hashlib.sha256(repr((dataset.classes, preprocessing.to_dict())).encode())
+    digest = hashlib.sha256(repr((dataset.task, dataset.classes, preprocessing.to_dict())).encode())
     for samples in (dataset.train, dataset.val, dataset.test):
         if samples is not None:
             digest.update(repr((samples.item_shape, len(samples))).encode())
-            digest.update(samples.labels.numpy().tobytes())
+            targets = samples.targets if isinstance(samples, TensorSamples) else samples.labels
+            digest.update(targets.numpy().tobytes())
             digest.update("\0".join(map(samples.name, range(len(samples)))).encode(errors="surrogateescape"))
         digest.update(b"|")
     return digest.hexdigest()
 
 
-class _Clock:
-    """The time a run has taken over all its sessions, and the time since its last checkpoint."""
-
-    def __init__(self, before: float) -> None:
-        self._before, self._began, self._saved = before, time.perf_counter(), time.perf_counter()
-
-    def seconds(self) -> float:
-        return self._before + time.perf_counter() - self._began
-
-    def since_saved(self) -> float:
-        return time.perf_counter() - self._saved
-
-    def saved(self) -> None:
-        self._saved = time.perf_counter()
-
-
-def _write_derived(state: TrainingState, folder: Path) -> None:
+def _write_derived(state: TrainingState, columns: tuple[str, ...], folder: Path) -> None:
     """Write the files that follow from the checkpoint; a process killed in between leaves them to the next."""
     progress = state.progress
-    write_metrics(progress.history, folder / METRICS)
+    write_metrics(progress.history, columns, folder / METRICS)
     if progress.step:
-        save_weights(weights_of(state.model), folder / LAST)
+        save_weights(weights_of(state.average.module), folder / LAST)
     if state.best:
         save_weights(state.best, folder / BEST)
     if progress.finished:
         result = {"finished": progress.finished, "best_epoch": progress.best_epoch, "seconds": progress.seconds}
         write_json(result, folder / RESULT)
-
-
-def _with_absolute_source(config: RunConfig) -> RunConfig:
-    # So that the run can be repeated and evaluated from any folder.
-    source = absolute_source(config.data.source)
-    return config.model_copy(update={"data": config.data.model_copy(update={"source": source})})
 
 
 def _check_device(config: RunConfig) -> None:

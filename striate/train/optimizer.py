@@ -9,6 +9,9 @@
 
 Both kinds apply to parameters with two or more axes, the weights of convolutions and dense layers. Biases and the
 scales of normalisations are left alone, since shrinking them regularises nothing.
+
+With a ``layer_decay`` below 1 the learning rate of each stage is that share of the rate of the stage after it; the last
+layers, after all stages, have the full rate (Howard and Ruder, Universal language model fine-tuning, 2018).
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from pydantic import Field
 
 from striate.errors import ConfigError
 from striate.train.section import Section
+from striate.train.stages import parameters_by_stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,6 +37,7 @@ _AtLeastZero = Annotated[float, Field(ge=0)]
 class _Optimizer(Section):
     section: ClassVar[str] = "optimizer"
     learning_rate: float = Field(default=2e-3, gt=0)
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
     l1: _AtLeastZero = 0.0
     l2: _AtLeastZero = 0.0
 
@@ -97,16 +102,13 @@ def build_optimizer(
     """Make PyTorch's optimiser for the trainable parameters of ``module``.
 
     ``fused`` picks PyTorch's one-pass kernels where the optimiser has them. The learning rate is set again before every
-    step by the schedule.
+    step by the schedule; every group of parameters holds in ``scale`` the share of it that it gets. Raises `ModelError`
+    for a ``layer_decay`` with a network that tells no stages.
 
     >>> build_optimizer(AdamW(), torch.nn.Linear(2, 1)).param_groups[0]["weight_decay"]
     0.01
     """
-    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    groups: list[dict[str, Any]] = [{"params": list(penalised(trainable))}]
-    others = [parameter for parameter in trainable if parameter.ndim < 2]
-    if others:
-        groups.append({"params": others, "weight_decay": 0.0})
+    groups = _groups(settings.layer_decay, module)
     rate = settings.learning_rate
     match settings:
         case SGD():
@@ -130,6 +132,20 @@ def build_optimizer(
             return torch.optim.RMSprop(
                 groups, lr=rate, alpha=settings.alpha, momentum=settings.momentum, eps=settings.eps
             )
+
+
+def _groups(layer_decay: float, module: nn.Module) -> list[dict[str, Any]]:
+    """Groups of parameters: for each stage those that penalties apply to, and the others."""
+    every = dict(module.named_parameters())
+    parts = [tuple(every)] if layer_decay == 1 else list(parameters_by_stage(module).values())
+    groups: list[dict[str, Any]] = []
+    for depth, names in enumerate(reversed(parts)):
+        trainable = [every[name] for name in names if every[name].requires_grad]
+        scale = layer_decay**depth
+        groups.append({"params": list(penalised(trainable)), "scale": scale})
+        others = [parameter for parameter in trainable if parameter.ndim < 2]
+        groups.append({"params": others, "weight_decay": 0.0, "scale": scale})
+    return [group for group in groups if group["params"]]
 
 
 def penalised(parameters: Iterable[nn.Parameter]) -> Iterable[nn.Parameter]:

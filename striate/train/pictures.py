@@ -14,13 +14,13 @@ import torch
 from striate.data import write_output
 from striate.data.single import writing
 from striate.errors import DataError
+from striate.train.drawings import drawings, learning_curves
 from striate.train.folder import write_json
 from striate.train.loop import load
 
 if TYPE_CHECKING:
     from os import PathLike
 
-    from matplotlib.figure import Figure
     from torch import Tensor
 
     from striate.train.evaluation import Evaluation
@@ -39,7 +39,7 @@ def look(
     """Draw what a network learned to look for, and what it sees in one input; return the files written.
 
     ``input`` is an image or array file; without it, a ``sample`` of a part of the run's data is taken. Into ``folder``
-    (``look`` in the run's folder if none is given) go the input itself, the prediction, the filters of every
+    (``look`` in the run's folder if none is given) go the input itself, the predicted class, the filters of every
     convolution, and for every convolution its maps before and after non-linearity and pooling. Raises `DataError` for
     an input that cannot be read or a sample that does not exist, and `CheckpointError` for missing weights.
 
@@ -56,13 +56,13 @@ def look(
         target.mkdir(parents=True, exist_ok=True)
 
     prepared = run.preprocessing(stored)
-    with torch.inference_mode():
-        probabilities = model(prepared).softmax(dim=1)[0].tolist()
     shown = stored[0].float() / run.preprocessing.value_scale
     written = [_write_input(shown, target)]
-    written.append(
-        figures.save(figures.prediction_figure(shown, run.classes, probabilities, true=true), target / "prediction.png")
-    )
+    if run.network.task == "classification" and run.network.input_kind == "values":
+        with torch.inference_mode():
+            probabilities = model(prepared).softmax(dim=1)[0].tolist()
+        figure = figures.prediction_figure(shown, run.classes, probabilities, true=true)
+        written.append(figures.save(figure, target / "prediction.png"))
     for name, weight in filters(model).items():
         written.append(figures.save(figures.filter_figure(weight, name), target / f"filters-{_file_name(name)}.png"))
     for name, stage in feature_maps(model, prepared).items():
@@ -73,8 +73,9 @@ def look(
 def save_evaluation(evaluation: Evaluation, run: Run, folder: str | PathLike[str] | None = None) -> list[Path]:
     """Write an evaluation as JSON and pictures, with the run's learning curves; return the files written.
 
-    They go into ``folder``, or ``evaluation`` in the run's folder: ``evaluation.json``, ``confusion.png``,
-    ``mistakes.png`` (if there are any) and ``curves.png`` (if an epoch has ended).
+    They go into ``folder``, or ``evaluation`` in the run's folder: ``evaluation.json``, a picture for each of its
+    `drawings` (such as ``confusion.png``, and ``mistakes.png`` if there are any) and ``curves.png`` (if an epoch has
+    ended).
 
     ::
 
@@ -88,22 +89,13 @@ def save_evaluation(evaluation: Evaluation, run: Run, folder: str | PathLike[str
         target.mkdir(parents=True, exist_ok=True)
     written = [target / "evaluation.json"]
     write_json(evaluation.to_dict(), written[0])
-    written.append(figures.save(figures.confusion_figure(evaluation.confusion, run.classes), target / "confusion.png"))
-    worst = evaluation.mistakes
-    if worst:
-        figure = figures.mistakes_figure(
-            torch.stack([mistake.input for mistake in worst]).float() / run.preprocessing.value_scale,
-            [mistake.true for mistake in worst],
-            [mistake.predicted for mistake in worst],
-            [mistake.probability for mistake in worst],
-        )
-        written.append(figures.save(figure, target / "mistakes.png"))
-    if run.metrics:
-        written.append(figures.save(_curves(run), target / "curves.png"))
+    curves = learning_curves(run)
+    for drawing in (*drawings(evaluation, run), *([curves] if curves else [])):
+        written.append(figures.save(drawing.figure, target / f"{drawing.name}.png"))
     return written
 
 
-def _sample(run: Run, sample: int, split: str) -> tuple[Tensor, str]:
+def _sample(run: Run, sample: int, split: str) -> tuple[Tensor, str | None]:
     parts = load(run.config).parts
     if split not in parts:
         raise DataError("a part of the data that exists", f"split={split!r}", f"Use one of: {', '.join(parts)}.")
@@ -111,25 +103,13 @@ def _sample(run: Run, sample: int, split: str) -> tuple[Tensor, str]:
     if not 0 <= sample < len(part):
         raise DataError(f"a sample from 0 to {len(part) - 1} of the {split} part", f"{sample}", "Choose one of them.")
     inputs, labels = part.fetch([sample])
-    return inputs, run.classes[int(labels[0])]
+    return inputs, run.classes[int(labels[0])] if run.network.task == "classification" else None
 
 
 def _write_input(shown: Tensor, folder: Path) -> Path:
     if shown.ndim == 3 and shown.shape[0] in (1, 3):
         return write_output(shown * 255, folder / "input.png")
     return write_output(shown, folder / "input.npy")
-
-
-def _curves(run: Run) -> Figure:
-    from striate.insight import figures
-
-    epochs = [row.epoch for row in run.metrics]
-    loss = {"train": [row.train_loss for row in run.metrics]}
-    accuracy = {"train": [row.train_accuracy for row in run.metrics]}
-    if all(row.val_loss is not None for row in run.metrics):
-        loss["val"] = [row.val_loss or 0.0 for row in run.metrics]
-        accuracy["val"] = [row.val_accuracy or 0.0 for row in run.metrics]
-    return figures.curves_figure(epochs, loss, accuracy, best_epoch=run.best.epoch if run.best else None)
 
 
 def _file_name(name: str) -> str:

@@ -15,9 +15,12 @@ from lightning_fabric import Fabric
 from striate.data import SkippedFile, SkippedFileWarning
 from striate.data.file import file_on_disk, is_clutter, is_file, is_folder
 from striate.data.file_kinds import holds_sample, sample_suffixes
+from striate.data.new_files import read_samples, reads_files
 from striate.data.single import writing
 from striate.errors import DataError
 from striate.files import replacing
+from striate.train.inference import averaged
+from striate.train.temperature import load_calibration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,10 +43,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What the network takes a file for: its most probable classes, the first first."""
+    """What the network takes a sample for: its most probable classes, the first first.
+
+    ``name`` tells which sample of the file it is, a line or a window, where a file holds several.
+    """
 
     path: Path
     answers: tuple[Answer, ...]
+    name: str = ""
 
     @property
     def label(self) -> str:
@@ -61,7 +68,11 @@ class Prediction:
         >>> Prediction(Path("a.png"), (Answer("7", 0.9),)).to_dict()
         {'path': 'a.png', 'answers': [{'label': '7', 'probability': 0.9}]}
         """
-        return {"path": str(self.path), "answers": [asdict(answer) for answer in self.answers]}
+        place = {"name": self.name} if self.name else {}
+        return {"path": str(self.path), **place, "answers": [asdict(answer) for answer in self.answers]}
+
+    def __str__(self) -> str:
+        return self.name or str(self.path)
 
 
 class Predictions(list[Prediction]):
@@ -87,7 +98,7 @@ class Predictions(list[Prediction]):
             table.writerow(["path", *(name for rank in ranks for name in (f"class_{rank}", f"probability_{rank}"))])
             for prediction in self:
                 cells = (cell for answer in prediction.answers for cell in (answer.label, answer.probability))
-                table.writerow([prediction.path, *cells])
+                table.writerow([prediction, *cells])
 
 
 def predict(
@@ -97,20 +108,32 @@ def predict(
     top_k: int = 1,
     weights: Literal["best", "last"] = "best",
     skip_corrupt: bool = False,
+    calibrated: bool = False,
 ) -> Predictions:
     """Predict the class of files, and of all images and arrays in folders and what is below them, in sorted order.
 
     Files are converted to the channels and the size of the training data. ``top_k`` is how many classes are told per
-    file. With ``skip_corrupt`` files that cannot be read are left out, with a `SkippedFileWarning`.
+    file; where a sample may have several labels, each has a probability of its own. With ``skip_corrupt`` files that
+    cannot be read are left out, with a `SkippedFileWarning`. ``calibrated`` uses the temperature that
+    ``evaluate(..., calibration="fit")`` kept beside the run.
 
-    Raises `DataError` naming the first file that cannot be read, for a path that does not exist and a folder without
-    samples, and `CheckpointError` for weights that are missing or damaged.
+    Raises `DataError` naming the first file that cannot be read, for a path that does not exist, a folder without
+    samples and a run whose outputs are no classes, and `CheckpointError` for weights or a calibration that are missing
+    or damaged.
 
     ::
 
         for prediction in predict(Run.open("runs/digits"), ["photo.png", "scans/"], top_k=3):
             print(prediction.path, prediction.label, prediction.probability)
     """
+    task = run.network.task
+    if task not in ("classification", "multi-label"):
+        raise DataError(
+            "a run that tells classes of files",
+            f"one of {task}",
+            "Use run.model() and run.preprocessing, which give its outputs.",
+        )
+    temperature = load_calibration(run, weights).temperature if calibrated else 1.0
     if type(top_k) is not int or not 1 <= top_k <= len(run.classes):
         raise DataError(
             f"top_k from 1 to {len(run.classes)}, the number of classes",
@@ -118,7 +141,7 @@ def predict(
             "Ask for as many classes as there are, or fewer.",
         )
     given = [paths] if isinstance(paths, str) or not hasattr(paths, "__iter__") else paths
-    files = [file for path in given for file in _files(Path(path))]
+    files = [file for path in given for file in _files(Path(path), run)]
     fabric = Fabric(accelerator=run.config.device, devices=1, precision=run.config.precision)
     model = fabric.setup(run.model(weights))
     predictions: list[Prediction] = []
@@ -128,47 +151,46 @@ def predict(
         for start in range(0, len(files), size):
             read = list(pool.map(lambda file: _read(run, file, skip_corrupt), files[start : start + size]))
             skipped += [entry for entry in read if isinstance(entry, SkippedFile)]
-            whole = [
-                (file, entry)
-                for file, entry in zip(files[start : start + size], read, strict=True)
-                if not isinstance(entry, SkippedFile)
-            ]
-            if not whole:
-                continue
-            inputs = torch.cat([entry for _, entry in whole])
-            with torch.inference_mode():
-                probabilities = model(run.preprocessing(fabric.to_device(inputs))).softmax(dim=1).cpu()
-            values, places = probabilities.topk(top_k)
-            for (file, _), row, columns in zip(whole, values.tolist(), places.tolist(), strict=True):
-                answers = (Answer(run.classes[column], value) for column, value in zip(columns, row, strict=True))
-                predictions.append(Prediction(file, tuple(answers)))
+            found = [sample for entry in read if not isinstance(entry, SkippedFile) for sample in entry]
+            for first in range(0, len(found), size):
+                batch = found[first : first + size]
+                inputs = torch.stack([sample for _, _, sample in batch])
+                with torch.inference_mode():
+                    outputs = model(run.preprocessing(fabric.to_device(inputs))).cpu()
+                    probabilities = averaged(task, [outputs], temperature)
+                values, places = probabilities.topk(top_k)
+                for (file, name, _), row, columns in zip(batch, values.tolist(), places.tolist(), strict=True):
+                    answers = (Answer(run.classes[column], value) for column, value in zip(columns, row, strict=True))
+                    predictions.append(Prediction(file, tuple(answers), name))
     for entry in skipped:
         warnings.warn(f"{entry.name} was left out: {entry.reason}", SkippedFileWarning, stacklevel=2)
     return Predictions(predictions, skipped)
 
 
-def _files(path: Path) -> list[Path]:
+def _files(path: Path, run: Run) -> list[Path]:
     if is_file(path):
         return [path]
     if not is_folder(path):
         raise DataError("a file or a folder", f"{path}, which does not exist", "Check the path.")
+    whole = reads_files(run.preprocessing)
     found = sorted(
         file
         for file in path.rglob("*")
-        if not is_clutter(str(file.relative_to(path))) and is_file(file) and holds_sample(file_on_disk(file, file.name))
+        if not is_clutter(str(file.relative_to(path)))
+        and is_file(file)
+        and (holds_sample(file_on_disk(file, file.name)) or not whole)
     )
     if not found:
-        raise DataError(
-            f"a folder with samples ({', '.join(sample_suffixes())})",
-            f"{path} without any",
-            "Check the path, or convert the files.",
-        )
+        kinds = f" ({', '.join(sample_suffixes())})" if whole else ""
+        raise DataError(f"a folder with samples{kinds}", f"{path} without any", "Check the path, or convert the files.")
     return found
 
 
-def _read(run: Run, file: Path, skip_corrupt: bool) -> Tensor | SkippedFile:
+def _read(run: Run, file: Path, skip_corrupt: bool) -> list[tuple[Path, str, Tensor]] | SkippedFile:
+    """The samples of a file, each with the file and what it is called if the file holds several."""
     try:
-        return run.preprocessing.read(file)
+        whole = reads_files(run.preprocessing)
+        return [(file, "" if whole else name, sample) for name, sample in read_samples(file, run.preprocessing)]
     except DataError as error:
         if not skip_corrupt:
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from striate.errors import CheckpointError
@@ -15,51 +15,55 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@dataclass(frozen=True, slots=True)
-class EpochMetrics:
-    """One row of ``metrics.csv``: mean losses and accuracies (0 to 1) of an epoch, None where there is no such part.
+class EpochMetrics(dict[str, float]):
+    """One row of ``metrics.csv``: the metrics of an epoch by name, such as ``train_loss`` and ``val_accuracy``.
 
-    ``step`` counts the steps done by the end of the epoch; ``learning_rate`` is that of its last step. Training metrics
-    are means over the epoch while the weights change; validation metrics are measured at its end.
+    What could not be measured is not in it. ``step`` counts the steps done by the end of the epoch; ``learning_rate``
+    is that of its last step. Training metrics are means over the epoch while the weights change; validation metrics are
+    measured at its end. Losses are those that are trained on, shares are from 0 to 1, errors in the units of the data.
+
+    >>> row = EpochMetrics(1, 10, 0.1, {"train_loss": 0.5})
+    >>> row.epoch, row["train_loss"], row.get("val_loss")
+    (1, 0.5, None)
     """
 
-    epoch: int
-    step: int
-    learning_rate: float
-    train_loss: float
-    train_accuracy: float
-    val_loss: float | None = None
-    val_accuracy: float | None = None
+    def __init__(self, epoch: int, step: int, learning_rate: float, metrics: dict[str, float]) -> None:
+        super().__init__(metrics)
+        self.epoch, self.step, self.learning_rate = epoch, step, learning_rate
 
-    def values(self) -> dict[str, float]:
-        """The metrics that exist, by name.
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, EpochMetrics) and self.state() == other.state()
 
-        >>> sorted(EpochMetrics(1, 10, 0.1, 0.5, 0.9).values())
-        ['train_accuracy', 'train_loss']
-        """
-        named = {name: getattr(self, name) for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy")}
-        return {name: value for name, value in named.items() if value is not None}
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def state(self) -> tuple[int, int, float, dict[str, float]]:
+        """The row in plain types, as its constructor takes them."""
+        return self.epoch, self.step, self.learning_rate, dict(self)
 
 
 @dataclass
 class Sums:
-    """Running sums of a pass over samples.
+    """Running sums of a pass over samples: their loss, and the score called ``metric``, a sum through a sum.
 
     >>> sums = Sums()
-    >>> sums.add(loss=0.5, correct=1, count=2)
-    >>> sums.loss, sums.accuracy
+    >>> sums.add(loss=0.5, count=2, score=(1, 2))
+    >>> sums.loss, sums.score
     (0.5, 0.5)
     """
 
+    metric: str = "accuracy"
     loss_sum: float = 0.0
-    correct: int = 0
     count: int = 0
+    above: float = 0.0
+    below: float = 0.0
 
-    def add(self, *, loss: float, correct: int, count: int) -> None:
-        """Add a batch: its mean loss, its correct answers and its size."""
+    def add(self, *, loss: float, count: int, score: tuple[float, float]) -> None:
+        """Add a batch: its mean loss, its size, and the two numbers of its score."""
         self.loss_sum += loss * count
-        self.correct += correct
         self.count += count
+        self.above += score[0]
+        self.below += score[1]
 
     @property
     def loss(self) -> float:
@@ -67,14 +71,14 @@ class Sums:
         return self.loss_sum / self.count
 
     @property
-    def accuracy(self) -> float:
-        """The share of correct answers so far."""
-        return self.correct / self.count
+    def score(self) -> float:
+        """The running score of the samples so far; 0 where there is nothing to count."""
+        return self.above / self.below if self.below else 0.0
 
 
 @dataclass
 class Progress:
-    """The place of a run, all counts from 0: ``batch`` batches of epoch ``epoch`` are done, ``step`` steps in all.
+    """The place of a run, all counts from 0: ``batch`` steps of epoch ``epoch`` are done, ``step`` steps in all.
 
     ``losses`` holds (step, loss, learning rate, time) of every so many steps, ``times`` the time (seconds since 1970)
     at which each epoch ended and how long it took; ``seconds`` is the time spent training and validating so far.
@@ -98,7 +102,8 @@ class Progress:
 
     def state_dict(self) -> dict[str, Any]:
         """The progress in plain types."""
-        return asdict(self)
+        plain = {name: value for name, value in vars(self).items() if name not in ("sums", "history")}
+        return {**plain, "sums": asdict(self.sums), "history": [row.state() for row in self.history]}
 
     @classmethod
     def from_state_dict(cls, state: dict[str, Any]) -> Progress:
@@ -107,39 +112,23 @@ class Progress:
         >>> Progress.from_state_dict(Progress(epoch=3).state_dict()).epoch
         3
         """
-        plain = {**state, "sums": Sums(**state["sums"])}
-        plain["history"] = [EpochMetrics(**row) for row in state["history"]]
-        return cls(**plain)
-
-
-def beats(row: EpochMetrics, best: EpochMetrics | None) -> bool:
-    """Whether an epoch's weights take the place of the best so far.
-
-    The higher validation accuracy wins, then the lower validation loss; of equals the earlier stays. Without a
-    validation part the last epoch always wins.
-
-    >>> first = EpochMetrics(1, 1, 0.1, 1.0, 0.5, val_loss=0.4, val_accuracy=0.9)
-    >>> beats(EpochMetrics(2, 2, 0.1, 1.0, 0.5, val_loss=0.3, val_accuracy=0.9), first)
-    True
-    """
-    if best is None or row.val_accuracy is None or row.val_loss is None:
-        return True
-    if best.val_accuracy is None or best.val_loss is None:
-        return True
-    return (row.val_accuracy, -row.val_loss) > (best.val_accuracy, -best.val_loss)
+        rows = [EpochMetrics(*row) for row in state["history"]]
+        return cls(**{**state, "sums": Sums(**state["sums"]), "history": rows})
 
 
 # metrics.csv ---------------------------------------------------------------------------------------------------------
 
-_COLUMNS = [entry.name for entry in fields(EpochMetrics)]
+_PLACE = ("epoch", "step", "learning_rate")
 
 
-def write_metrics(history: list[EpochMetrics], path: Path) -> None:
-    """Write all epochs as CSV; numbers are written so that reading gives the same bits."""
+def write_metrics(history: list[EpochMetrics], columns: tuple[str, ...], path: Path) -> None:
+    """Write all epochs as CSV, a column per metric; numbers are written so that reading gives the same bits."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    writer.writerows(["" if value is None else repr(value) for value in asdict(row).values()] for row in history)
+    writer.writerow([*_PLACE, *columns])
+    for row in history:
+        cells = (row.epoch, row.step, row.learning_rate, *map(row.get, columns))
+        writer.writerow(["" if value is None else repr(value) for value in cells])
     with replacing(path) as partial:
         partial.write_text(text.getvalue(), encoding="utf-8")
 
@@ -149,29 +138,22 @@ def read_metrics(path: Path) -> list[EpochMetrics]:
     try:
         head, *rows = csv.reader(io.StringIO(read_text(path)))
         _check_columns(head)
-        return [_parsed(*row) for row in rows]
+        return [_parsed(head, row) for row in rows]
     except (OSError, TypeError, ValueError, csv.Error) as error:
         raise CheckpointError(
-            f"a table of metrics with the columns {', '.join(_COLUMNS)}",
+            f"a table of metrics with the columns {', '.join(_PLACE)} and train_loss",
             f"{path}: {error}",
             "Resume the run: that writes the table again from the checkpoint.",
         ) from error
 
 
 def _check_columns(head: list[str]) -> None:
-    if head != _COLUMNS:
+    if tuple(head[:4]) != (*_PLACE, "train_loss") or len(set(head)) < len(head):
         raise ValueError(f"columns {', '.join(head)}")
 
 
-def _parsed(
-    epoch: str, step: str, rate: str, train_loss: str, train_accuracy: str, val_loss: str, val_accuracy: str
-) -> EpochMetrics:
-    return EpochMetrics(
-        int(epoch),
-        int(step),
-        float(rate),
-        float(train_loss),
-        float(train_accuracy),
-        float(val_loss) if val_loss else None,
-        float(val_accuracy) if val_accuracy else None,
-    )
+def _parsed(head: list[str], cells: list[str]) -> EpochMetrics:
+    named = dict(zip(head, cells, strict=True))
+    epoch, step, rate = (named.pop(name) for name in _PLACE)
+    metrics = {name: float(cell) for name, cell in named.items() if cell}
+    return EpochMetrics(int(epoch), int(step), float(rate), metrics)

@@ -10,11 +10,14 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from striate.train.tasks import say_metric
+
 if TYPE_CHECKING:
     from striate.train.progress import EpochMetrics, Sums
 
 _REFRESH_SECONDS = 0.2
 _PLAIN_SECONDS = 30.0
+_TOLD_WAITING = 0.1  # less than this share of an epoch goes without saying
 _BAR = 10  # so that the line fits into 80 columns
 
 
@@ -26,6 +29,9 @@ class Reporter(Protocol):
 
     def stepped(self, step: int, sums: Sums) -> None:
         """``step`` steps are done; ``sums`` are those of the epoch under way."""
+
+    def fed(self, waited: float) -> None:
+        """The training of an epoch is done, of whose time this share was spent waiting for data."""
 
     def epoch_ended(self, metrics: EpochMetrics, *, best: bool) -> None:
         """An epoch and its validation are done; ``best`` if its weights are the best so far."""
@@ -46,6 +52,9 @@ class Quiet:
     def stepped(self, step: int, sums: Sums) -> None:
         """Stay silent."""
 
+    def fed(self, waited: float) -> None:
+        """Stay silent."""
+
     def epoch_ended(self, metrics: EpochMetrics, *, best: bool) -> None:
         """Stay silent."""
 
@@ -57,18 +66,18 @@ class Quiet:
 
 
 class _Speed:
-    """Steps and images per second since a process began to train."""
+    """Steps and samples per second since a process began to train."""
 
     def __init__(self, total: int, step: int, seen: int) -> None:
         self._total, self._first, self._began = total, step, time.perf_counter()
-        self._images, self._counted = 0, seen
+        self._samples, self._counted = 0, seen
 
     def saw(self, sums: Sums) -> None:
-        self._images += sums.count - self._counted if sums.count >= self._counted else sums.count
+        self._samples += sums.count - self._counted if sums.count >= self._counted else sums.count
         self._counted = sums.count
 
-    def images_per_second(self) -> float:
-        return self._images / max(time.perf_counter() - self._began, 1e-9)
+    def samples_per_second(self) -> float:
+        return self._samples / max(time.perf_counter() - self._began, 1e-9)
 
     def seconds_left(self, step: int) -> float:
         return (time.perf_counter() - self._began) / max(step - self._first, 1) * (self._total - step)
@@ -87,6 +96,7 @@ class PlainLines:
         self._epochs, self._steps_per_epoch = 1, 1
         self._speed = _Speed(1, 0, 0)
         self._told = 0.0
+        self._waited = 0.0
 
     def started(self, *, epochs: int, steps_per_epoch: int, step: int, seen: int) -> None:
         """Begin to measure the speed."""
@@ -103,13 +113,19 @@ class PlainLines:
             batch = (step - 1) % self._steps_per_epoch + 1
             self.said(
                 f"epoch {(step - 1) // self._steps_per_epoch + 1}/{self._epochs}, batch {batch}/"
-                f"{self._steps_per_epoch}: loss {sums.loss:.4f}, accuracy {sums.accuracy:.2%}, {self._pace(step)}"
+                f"{self._steps_per_epoch}: loss {sums.loss:.4f}, {say_metric(sums.metric, sums.score)}, "
+                f"{self._pace(step)}"
             )
+
+    def fed(self, waited: float) -> None:
+        """Note it for the epoch's line."""
+        self._waited = waited
 
     def epoch_ended(self, metrics: EpochMetrics, *, best: bool) -> None:
         """Write the epoch's line."""
         self._told = time.perf_counter()
-        self.said(f"{epoch_line(metrics, self._epochs, best=best)}, {self._pace(metrics.step)}")
+        line = epoch_line(metrics, self._epochs, best=best) + _waiting(self._waited)
+        self.said(f"{line}, {self._pace(metrics.step)}")
 
     def said(self, message: str) -> None:
         """Write the message."""
@@ -121,7 +137,7 @@ class PlainLines:
         """Leave the last line as it is."""
 
     def _pace(self, step: int) -> str:
-        return f"{self._speed.images_per_second():,.0f} images/s, {duration(self._speed.seconds_left(step))} left"
+        return f"{self._speed.samples_per_second():,.0f} samples/s, {duration(self._speed.seconds_left(step))} left"
 
 
 class LiveLine:
@@ -133,6 +149,7 @@ class LiveLine:
         self._epochs, self._steps_per_epoch = 1, 1
         self._speed = _Speed(1, 0, 0)
         self._drawn = 0.0
+        self._waited = 0.0
 
     def started(self, *, epochs: int, steps_per_epoch: int, step: int, seen: int) -> None:
         """Show the line."""
@@ -154,15 +171,19 @@ class LiveLine:
                 f"epoch {(step - 1) // self._steps_per_epoch + 1}/{self._epochs} ",
                 ("━" * filled, "green"),
                 ("━" * (_BAR - filled), "bright_black"),
-                f" loss {sums.loss:.4f}  accuracy {sums.accuracy:.2%}  "
-                f"{self._speed.images_per_second():,.0f} images/s  {duration(self._speed.seconds_left(step))} left",
+                f" loss {sums.loss:.4f}  {say_metric(sums.metric, sums.score)}  "
+                f"{self._speed.samples_per_second():,.0f} samples/s  {duration(self._speed.seconds_left(step))} left",
             ),
             refresh=True,
         )
 
+    def fed(self, waited: float) -> None:
+        """Note it for the epoch's line."""
+        self._waited = waited
+
     def epoch_ended(self, metrics: EpochMetrics, *, best: bool) -> None:
         """Print the epoch's line above the live one."""
-        self.said(epoch_line(metrics, self._epochs, best=best))
+        self.said(epoch_line(metrics, self._epochs, best=best) + _waiting(self._waited))
 
     def said(self, message: str) -> None:
         """Print a message above the live line."""
@@ -182,17 +203,28 @@ def default_reporter() -> Reporter:
 
 
 def epoch_line(metrics: EpochMetrics, epochs: int, *, best: bool) -> str:
-    """Describe an epoch in one line.
+    """Describe an epoch in one line: losses, the running score, and the most telling validation metric.
 
     >>> from striate.train.progress import EpochMetrics
-    >>> epoch_line(EpochMetrics(2, 46, 0.001, 0.25, 0.9, val_loss=0.2, val_accuracy=0.95), 12, best=True)
-    'epoch 2/12: loss 0.2500, accuracy 90.00%; validation 0.2000, 95.00% (best)'
+    >>> named = {"train_loss": 0.25, "train_accuracy": 0.9, "val_loss": 0.2, "val_accuracy": 0.95, "val_auroc": 0.99}
+    >>> epoch_line(EpochMetrics(2, 46, 0.001, named), 12, best=True)
+    'epoch 2/12: loss 0.2500, accuracy 90.00%; validation loss 0.2000, accuracy 95.00% (best)'
     """
-    line = f"epoch {metrics.epoch}/{epochs}: loss {metrics.train_loss:.4f}, accuracy {metrics.train_accuracy:.2%}"
-    if metrics.val_loss is None or metrics.val_accuracy is None:
+    trained = [name for name in metrics if name.startswith("train_")]
+    validated = [name for name in metrics if name.startswith("val_")]
+    same = [name.replace("train_", "val_") for name in trained]
+    chosen = dict.fromkeys(
+        [name for name in same if name in metrics] + [name for name in validated if name != "val_loss"][:1]
+    )
+    line = f"epoch {metrics.epoch}/{epochs}: {', '.join(say_metric(name, metrics[name]) for name in trained)}"
+    if not validated:
         return line
-    line += f"; validation {metrics.val_loss:.4f}, {metrics.val_accuracy:.2%}"
+    line += f"; validation {', '.join(say_metric(name, metrics[name]) for name in chosen)}"
     return f"{line} (best)" if best else line
+
+
+def _waiting(share: float) -> str:
+    return f", {share:.0%} waiting for data" if share >= _TOLD_WAITING else ""
 
 
 def duration(seconds: float) -> str:

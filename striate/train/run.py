@@ -10,11 +10,13 @@ import torch
 
 from striate.data import Preprocessing
 from striate.errors import CheckpointError, ConfigError
+from striate.train.best import LAST as LAST_EPOCH
+from striate.train.best import beats
 from striate.train.checkpoint import check_weights, load_weights
 from striate.train.config import RunConfig
 from striate.train.folder import BEST, ENVIRONMENT, LAST, METRICS, RESULT, config_of, read_json
 from striate.train.network import Network
-from striate.train.progress import EpochMetrics, beats, read_metrics
+from striate.train.progress import EpochMetrics, read_metrics
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -32,7 +34,7 @@ class Run:
     ::
 
         run = Run.open("runs/first")
-        run.metrics[-1].val_accuracy
+        run.metrics[-1]["val_accuracy"]
         run.model()(run.preprocessing.read("photo.png")).softmax(1)
     """
 
@@ -83,23 +85,23 @@ class Run:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes, by label."""
+        """The names of the classes, by label; of what is predicted where that is no class."""
         return self.network.classes
 
     @property
     def item_shape(self) -> tuple[int, ...]:
-        """The shape of one input, (C, *spatial)."""
+        """The shape of one input, (C, *spatial), or (L,) for tokens."""
+        if self.network.input_kind == "tokens":
+            return self.preprocessing.size
         return (self.preprocessing.channels, *self.preprocessing.size)
 
     @property
     def best(self) -> EpochMetrics | None:
-        """The epoch of the best weights: highest validation accuracy, then lowest validation loss, then earliest.
-
-        Without a validation part it is the last epoch; None before the first has ended.
-        """
+        """The epoch of the best weights, by the rule of `striate.train.best`; None before the first has ended."""
+        metric = self.config.best.metric
         best: EpochMetrics | None = None
         for row in self.metrics:
-            if beats(row, best):
+            if beats(row, best, LAST_EPOCH if metric == "auto" else metric):
                 best = row
         return best
 

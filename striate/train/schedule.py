@@ -8,13 +8,15 @@ steps of the warm-up, and the schedule runs over the steps that remain. In the f
 from __future__ import annotations
 
 import math
-from typing import Annotated, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import Field
 
+from striate.train.best import rises
 from striate.train.section import Section
 
-Metric: TypeAlias = Literal["train_loss", "train_accuracy", "val_loss", "val_accuracy"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class _Schedule(Section):
@@ -67,6 +69,30 @@ class Cosine(_Schedule):
         return self.final_factor + (1 - self.final_factor) * (1 + math.cos(math.pi * t / total)) / 2
 
 
+class WarmRestarts(_Schedule):
+    """Half a cosine from 1 down to ``final_factor``, again and again.
+
+    The first takes ``cycle_epochs``, and each one ``cycle_growth`` times as long as the one before. Source: Loshchilov
+    and Hutter, SGDR: Stochastic gradient descent with warm restarts, 2017.
+    """
+
+    name: Literal["warm_restarts"] = "warm_restarts"
+    cycle_epochs: int = Field(default=4, ge=1)
+    cycle_growth: int = Field(default=2, ge=1)
+    final_factor: float = Field(default=0.0, ge=0, le=1)
+
+    def factor(self, t: int, total: int, steps_per_epoch: int) -> float:
+        """Return ``final + (1 - final) * (1 + cos(pi * s / S)) / 2`` in step ``s`` of a cycle of ``S`` steps.
+
+        >>> [round(WarmRestarts(cycle_epochs=1).factor(t, 6, 2), 3) for t in range(6)]
+        [1.0, 0.5, 1.0, 0.854, 0.5, 0.146]
+        """
+        length = self.cycle_epochs * steps_per_epoch
+        while t >= length:
+            t, length = t - length, length * self.cycle_growth
+        return self.final_factor + (1 - self.final_factor) * (1 + math.cos(math.pi * t / length)) / 2
+
+
 class OneCycle(_Schedule):
     """Up by half a cosine during the first ``rise`` of the steps, then down by half a cosine to almost nothing.
 
@@ -96,7 +122,7 @@ class Plateau(_Schedule):
     """Multiplied by ``gamma`` when ``metric`` has not improved by ``min_delta`` for more than ``patience`` epochs."""
 
     name: Literal["plateau"] = "plateau"
-    metric: Metric = "val_loss"
+    metric: str = "val_loss"
     gamma: float = Field(default=0.1, gt=0, lt=1)
     patience: int = Field(default=3, ge=0)
     min_delta: float = Field(default=1e-4, ge=0)
@@ -110,7 +136,8 @@ class Plateau(_Schedule):
         return 1.0
 
 
-ScheduleSettings: TypeAlias = Annotated[Constant | Step | Cosine | OneCycle | Plateau, Field(discriminator="name")]
+Schedule: TypeAlias = Constant | Step | Cosine | WarmRestarts | OneCycle | Plateau
+ScheduleSettings: TypeAlias = Annotated[Schedule, Field(discriminator="name")]
 
 
 def _half_cosine(start: float, end: float, progress: float) -> float:
@@ -118,22 +145,25 @@ def _half_cosine(start: float, end: float, progress: float) -> float:
 
 
 class Patience:
-    """Counts the epochs since a metric last improved by more than ``min_delta``; accuracies rise, losses fall.
+    """Counts the epochs since a metric last improved by more than ``min_delta``: up or down, as is better for it.
+
+    A metric that is missing has not improved.
 
     >>> patience = Patience("val_loss", min_delta=0.1)
     >>> [patience.stale_after(loss) for loss in (1.0, 0.95, 0.8, 0.8)]
     [0, 1, 0, 1]
     """
 
-    def __init__(self, metric: Metric, min_delta: float) -> None:
+    def __init__(self, metric: str, min_delta: float) -> None:
         self.metric = metric
         self.min_delta = min_delta
         self.best: float | None = None
         self.stale = 0
 
-    def stale_after(self, value: float) -> int:
+    def stale_after(self, value: float | None) -> int:
         """Take the metric of one more epoch and return how many epochs in a row brought no improvement."""
-        gain = math.inf if self.best is None else value - self.best if "accuracy" in self.metric else self.best - value
+        sign = 1 if rises(self.metric) else -1
+        gain = -math.inf if value is None else math.inf if self.best is None else sign * (value - self.best)
         if gain > self.min_delta:
             self.best, self.stale = value, 0
         else:
@@ -151,7 +181,7 @@ class LearningRate:
 
     def __init__(
         self,
-        settings: Constant | Step | Cosine | OneCycle | Plateau,
+        settings: Schedule,
         learning_rate: float,
         *,
         steps_per_epoch: int,
@@ -173,10 +203,10 @@ class LearningRate:
             rate *= self._settings.gamma**self.reductions
         return rate * (step + 1) / self._warmup if step < self._warmup else rate
 
-    def epoch_ended(self, metrics: dict[str, float]) -> None:
+    def epoch_ended(self, metrics: Mapping[str, float]) -> None:
         """Let a plateau schedule see the metrics of an epoch."""
         if not isinstance(self._settings, Plateau) or self.patience is None:
             return
-        if self.patience.stale_after(metrics[self.patience.metric]) > self._settings.patience:
+        if self.patience.stale_after(metrics.get(self.patience.metric)) > self._settings.patience:
             self.reductions += 1
             self.patience.stale = 0

@@ -40,6 +40,10 @@ def folder(tmp_path):
 def test_the_commands_are_those_of_the_readme(striate):
     assert COMMANDS == [
         "train",
+        "cross-validate",
+        "repeat",
+        "search",
+        "runs",
         "evaluate",
         "predict",
         "inspect",
@@ -47,6 +51,7 @@ def test_the_commands_are_those_of_the_readme(striate):
         "filter",
         "models",
         "data",
+        "pack",
         "kernel",
         "cache",
         "bench",
@@ -326,7 +331,13 @@ def test_refused(refused, words, message, tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("wavenet", "Expected a network that classifies; received wavenet, made for next-sample prediction. "),
+        (
+            "wavenet",
+            (
+                "Expected a network that gives one answer per input, for classification; received wavenet, made for "
+                "next-sample prediction. "
+            ),
+        ),
         ("text_cnn_rand", "Expected a network that takes values; received text_cnn_rand, which takes tokens. "),
         (
             "neocognitron",
@@ -340,8 +351,7 @@ def test_refused(refused, words, message, tmp_path):
 )
 def test_networks_that_cannot_be_trained(refused, name, message):
     assert refused("train", name, "--data", "digits", "--out", "run") == (
-        f"{message}Training knows the networks that classify signals, images or volumes; "
-        "`striate models --task classification --rank 2` lists those for this data."
+        f"{message}`striate models --task classification --rank 2` lists those for this data."
     )
 
 

@@ -64,10 +64,65 @@ def test_every_option_reaches_its_setting(chosen):
                 "name": "rmsprop", "learning_rate": 0.5, "momentum": 0.25, "l1": 0.125, "l2": 0.5, "alpha": 0.9
             },
             "schedule": {"name": "cosine", "warmup_epochs": 1},
-            "loss": {"name": "cross_entropy", "label_smoothing": 0.1},
+            "loss": {"name": "auto", "label_smoothing": 0.1},
             "early_stopping": {"patience": 4},
         }
     )  # fmt: skip
+
+
+def test_every_option_of_training_reaches_its_setting(chosen, tmp_path):
+    config = chosen(
+        "lenet", "-d", "digits28", "--accumulate", 2, "--sampling", "balanced", "--dropout", 0.25,
+        "--stochastic-depth", 0.125, "--workers", 2, "--data-option", "window=50", "--loss", "focal",
+        "--class-weights", "1,2.5", "--ema-decay", 0.5, "--from", "runs/a", "--freeze", "conv1", "--freeze", "fc*",
+        "--unfreeze-after", 3, "--layer-decay", 0.5, "--teacher", "runs/b", "--best", "val_macro_f1",
+        "--augment", "flip,crop:padding=4",
+    )  # fmt: skip
+    assert config == RunConfig.from_dict(
+        {
+            "accumulate": 2,
+            "sampling": "balanced",
+            "model": {"name": "lenet", "dropout": 0.25, "stochastic_depth": 0.125},
+            "data": {"source": "digits28", "workers": 2, "options": {"window": 50}},
+            "loss": {"name": "focal", "class_weights": [1.0, 2.5]},
+            "averaging": {"name": "ema", "decay": 0.5},
+            "fine_tuning": {"weights": "runs/a", "freeze": ["conv1", "fc*"], "unfreeze_after": 3},
+            "optimizer": {"layer_decay": 0.5},
+            "distillation": {"teacher": "runs/b"},
+            "best": {"metric": "val_macro_f1"},
+            "augmentation": [{"name": "flip"}, {"name": "crop", "padding": 4}],
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "section", "setting", "value"),
+    [
+        (["--freeze", "2"], "fine_tuning", "freeze", 2),
+        (["--freeze", "all but head"], "fine_tuning", "freeze", "all but head"),
+        (["--class-weights", "balanced"], "loss", "class_weights", "balanced"),
+        (["--swa-start", 0.5], "averaging", "start", 0.5),
+        (["--averaging", "swa"], "averaging", "name", "swa"),
+        (["--set", "averaging=ema"], "averaging", "name", "ema"),
+    ],
+)
+def test_options_that_are_more_than_a_value(chosen, words, section, setting, value):
+    assert getattr(getattr(chosen("lenet", "-d", "digits28", *words), section), setting) == value
+
+
+def test_finders_print_and_draw(striate, tmp_path):
+    done = striate(*TRAIN, "--find-lr", "--find-batch-size", "--out", "found", "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    assert "learning rate" in done.stdout
+    assert "The loss falls fastest at --lr " in done.stdout
+    assert "Suggested: --batch-size " in done.stdout
+    assert sorted(path.name for path in (tmp_path / "found").iterdir()) == ["batch-finder.png", "lr-finder.png"]
+
+
+def test_the_help_groups_its_options(striate):
+    done = striate("train", "--help")
+    for group in ("Data", "Network", "Optimiser and schedule", "Loss and unbalanced classes", "Averaging"):
+        assert f"─ {group} ─" in done.stdout
 
 
 def test_options_override_a_file(chosen, tmp_path):
@@ -133,6 +188,12 @@ def test_a_run_without_out_goes_to_a_new_folder_below_runs(chosen):
          "with other arguments. Leave them out, or start a new run with --out.")),
         ([*TRAIN[1:], "--out", "/dev/null/a"], ("Expected a folder to write to; received /dev/null/a, where /dev/null "
          "is a file. Choose another folder.")),
+        ([*TRAIN[1:], "--averaging", "swa", "--ema-decay", 0.9],
+         "Expected one kind of averaging; received ema and swa. Leave out the settings of the other."),
+        ([*TRAIN[1:], "--class-weights", "a,b"], ("Expected balanced, or numbers with commas between them, for "
+         "--class-weights; received 'a,b'. Write 1,2.5 for example.")),
+        (["--resume", "a", "--find-lr"], ("Expected --resume alone: a run keeps its own settings; received --resume "
+         "with other arguments. Leave them out, or start a new run with --out.")),
         (["--config", "no.toml"], ("Expected a configuration file; received no.toml, which does not exist. "
          "Check the path.")),
     ],

@@ -11,7 +11,7 @@ import torch
 from data_files import class_folder, digits_like, png_bytes, tar_of, write_idx, write_png
 from PIL import Image
 
-from striate.data import FileSamples, SkippedFileWarning, TensorSamples, load_data
+from striate.data import FileSamples, SkippedFileWarning, TensorSamples, list_readers, load_data
 from striate.data.file_kinds import sample_suffixes
 from striate.data.source import absolute_source
 from striate.errors import DataError
@@ -221,7 +221,8 @@ def test_unrecognised_sources(tmp_path):
     write_png(flat / "a.png")
     assert refused(flat) == (
         f"Expected images in one sub-folder per class; received {flat} with images but no sub-folders. "
-        "Sort them into one folder per class, or list them with their labels in a CSV file."
+        "Sort them into one folder per class, or list them with their labels in a CSV file; "
+        "if their names hold the label, say where with the option name_pattern."
     )
     assert refused(flat / "a.png") == (
         f"Expected a data set; received {flat}/a.png, a single image. "
@@ -229,14 +230,7 @@ def test_unrecognised_sources(tmp_path):
     )
     (flat / "a.doc").write_text("?")
     assert refused(flat / "a.doc") == (
-        "Expected a data set: the embedded handwritten digits, by the name digits (8x8) or digits28 (28x28); "
-        "an .npz file with x and y, images and labels, train_images and train_labels, x_train and y_train; "
-        "a .csv file with the columns path, label and (if wanted) split; "
-        "IDX files such as train-images-idx3-ubyte.gz with train-labels-idx1-ubyte.gz; "
-        "CIFAR-10 or CIFAR-100, binary version (data_batch_1.bin ... or train.bin, test.bin); "
-        "CIFAR-10 or CIFAR-100, Python version (data_batch_1 ... or train, test); "
-        "a folder with x_train.npy, y_train.npy and so on, or one x.npy with y.npy beside it; "
-        f"a folder (or tar archive) with one sub-folder of images per class; received {flat}/a.doc, "
+        f"Expected a data set: {'; '.join(reader.summary for reader in list_readers())}; received {flat}/a.doc, "
         "which is none of them. Check the path, or convert it to one of these."
     )
     os.mkfifo(flat / "pipe")

@@ -186,8 +186,8 @@ def test_the_default_limit_is_half_of_the_free_memory():
     assert 0 < Budget().total <= free_memory()
 
 
-class TextReader:
-    kind = "text"
+class NotesReader:
+    kind = "notes"
     summary = "a .txt file"
     options = ()
 
@@ -201,13 +201,13 @@ class TextReader:
 @pytest.mark.usefixtures("restored_readers")
 def test_a_reader_of_ones_own(tmp_path):
     (tmp_path / "a.txt").write_text("x")
-    reader = register_reader(TextReader())
+    reader = register_reader(NotesReader())
     assert list_readers()[0] is reader
     assert load_data(tmp_path / "a.txt").train.item_shape == (1, 5)
     with pytest.raises(DataError) as caught:
-        register_reader(TextReader())
+        register_reader(NotesReader())
     assert str(caught.value) == (
-        "Expected a kind of source without a reader; received a second one for 'text'. Name it differently."
+        "Expected a kind of source without a reader; received a second one for 'notes'. Name it differently."
     )
 
 

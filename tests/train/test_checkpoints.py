@@ -88,12 +88,13 @@ def test_compressed_members_are_refused(trained: Path) -> None:
 
 def test_another_format(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
-    torch.save({"format": 99}, path)
-    with pytest.raises(CheckpointError) as error:
-        read_checkpoint(path)
-    assert str(error.value) == (
-        f"Expected a checkpoint of format 1; received {path}, which is something else. Use the version that wrote it."
-    )
+    for content, what in (({"format": 1}, "of format 1"), ([], "something else")):
+        torch.save(content, path)
+        with pytest.raises(CheckpointError) as error:
+            read_checkpoint(path)
+        assert str(error.value) == (
+            f"Expected a checkpoint of format 2; received {path}, which is {what}. Use the version that wrote it."
+        )
 
 
 @pytest.mark.parametrize("part", ["model", "optimizer", "progress", "rng", "patience"])

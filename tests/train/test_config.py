@@ -47,7 +47,7 @@ MESSAGES: list[tuple[dict[str, Any], str]] = [
         {"optimizer": {"name": "adam", "weight_decay": 0.1}},
         (
             "Expected only known settings in [optimizer]; received optimizer.weight_decay=0.1. "
-            "Choose one of: beta1, beta2, eps, l1, l2, learning_rate, name."
+            "Did you mean 'layer_decay'?"
         ),
     ),
     (
@@ -120,6 +120,38 @@ MESSAGES: list[tuple[dict[str, Any], str]] = [
         ),
     ),
     (
+        {"data": {"source": "x", "fold": [5, 5]}},
+        (
+            "Expected data.fold of two numbers [k, n], the k-th (from 0) of n folds; received data.fold=[5, 5]. "
+            "Use [0, 5] for the first of 5."
+        ),
+    ),
+    (
+        {"data": {"source": "x", "options": {"window": len}}},
+        (
+            "Expected data.options of numbers, texts, booleans and lists of them; "
+            "received data.options={'window': <built-in function len>}. Give values that a TOML file can hold."
+        ),
+    ),
+    (
+        {"augmentation": [{"name": len}]},
+        (
+            "Expected augmentation of numbers, texts, booleans and lists of them; "
+            "received augmentation={'name': <built-in function len>}. Give values that a TOML file can hold."
+        ),
+    ),
+    (
+        {"averaging": {"name": "ema", "decay": 1.0}},
+        ("Expected averaging.decay less than 1.0; received averaging.decay=1.0. Change decay in [averaging]."),
+    ),
+    (
+        {"distillation": {"alpha": 2.0}},
+        (
+            "Expected distillation.alpha of at most 1.0; received distillation.alpha=2.0. "
+            "Change alpha in [distillation]."
+        ),
+    ),
+    (
         {"data": {"source": "x", "channels": 0}},
         "Expected data.channels of at least 1; received data.channels=0. Change channels in [data].",
     ),
@@ -144,6 +176,24 @@ def test_missing_sections() -> None:
     with pytest.raises(ConfigError) as error:
         RunConfig.from_dict({"model": {"name": "lenet"}})
     assert str(error.value) == ("Expected data to be given; received no such setting. Add data to the configuration.")
+
+
+def test_what_is_left_to_the_data_differs_from_nothing() -> None:
+    open_ = RunConfig.from_dict(LEAST | {"loss": {"class_weights": "balanced"}, "augmentation": [{"name": "light"}]})
+    settled = RunConfig.from_dict(
+        LEAST
+        | {
+            "loss": {"name": "cross_entropy", "class_weights": [1.0, 2.0]},
+            "best": {"metric": "val_accuracy"},
+            "early_stopping": {"metric": "val_loss"},
+            "augmentation": [{"name": "flip", "p": 0.5}],
+        }
+    )
+    assert open_.differences(settled) == []
+    named = RunConfig.from_dict(LEAST | {"loss": {"name": "cross_entropy", "class_weights": "balanced"}})
+    assert named.differences(settled) == ["augmentation"]
+    other = RunConfig.from_dict(LEAST | {"best": {"metric": "val_auroc"}, "augmentation": [{"name": "crop"}]})
+    assert other.differences(settled) == ["best.metric", "augmentation"]
 
 
 def test_a_section_may_leave_its_name_out() -> None:
@@ -213,24 +263,6 @@ def test_files_that_are_no_configuration(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="utf-8"):
         RunConfig.from_toml(path)
-
-
-@pytest.mark.parametrize(
-    ("changes", "setting"),
-    [
-        ({"schedule": {"name": "plateau"}}, "schedule.metric"),
-        ({"early_stopping": {"patience": 1}}, "early_stopping.metric"),
-    ],
-)
-def test_metrics_that_will_not_exist(changes: dict[str, Any], setting: str) -> None:
-    config = RunConfig.from_dict(LEAST | changes)
-    config.check_metrics(has_val=True)
-    with pytest.raises(ConfigError) as error:
-        config.check_metrics(has_val=False)
-    assert str(error.value) == (
-        f"Expected {setting} to be measured during the run; received {setting}='val_loss' without validation samples. "
-        "Raise data.val_fraction, or watch train_loss."
-    )
 
 
 def test_differences_name_nested_settings() -> None:

@@ -72,13 +72,15 @@ def test_json_holds_everything(run: Run, dataset: Any, made: Any) -> None:
     assert evaluation.mistakes
     again = json.loads(json.dumps(evaluation.to_dict()))
     assert again["accuracy"] == evaluation.accuracy
+    assert again["metrics"]["accuracy"] == pytest.approx(evaluation.accuracy)
+    assert again["intervals"]["accuracy"] == again["interval"]
     assert again["interval"] == list(evaluation.interval)
     assert again["confusion"] == [list(row) for row in evaluation.confusion]
     assert again["classes"][0]["name"] == "top"
     assert set(again["mistakes"][0]) == {"index", "name", "true", "predicted", "probability", "true_probability"}
     assert set(again) == {
-        "source", "split", "weights", "count", "correct", "accuracy", "interval", "loss", "classes", "confusion",
-        "mistakes",
+        "source", "split", "weights", "task", "count", "correct", "accuracy", "interval", "loss", "views", "metrics",
+        "intervals", "classes", "confusion", "calibration", "mistakes",
     }  # fmt: skip
 
 

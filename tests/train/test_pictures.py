@@ -67,7 +67,9 @@ def test_every_rank_through_the_whole_chain(rank: int, tmp_path: Path) -> None:
     evaluation = evaluate(run, "all")
     assert evaluation.count == 24
     files = save_evaluation(evaluation, run)
-    names = ["evaluation.json", "confusion.png", *(["mistakes.png"] if evaluation.mistakes else []), "curves.png"]
+    drawn = ["confusion", "recall", "roc", "precision-recall", "calibration"]
+    drawn += [*(["mistakes"] if evaluation.mistakes else []), "curves"]
+    names = ["evaluation.json", *(f"{name}.png" for name in drawn)]
     assert [path.name for path in files] == names
     assert {path.parent for path in files} == {run.folder / "evaluation"}
     assert json.loads(files[0].read_text(encoding="utf-8"))["accuracy"] == evaluation.accuracy
@@ -151,6 +153,10 @@ def test_an_evaluation_without_mistakes_and_before_the_first_epoch(
     assert [path.name for path in save_evaluation(evaluation, run, folder / "e")] == [
         "evaluation.json",
         "confusion.png",
+        "recall.png",
+        "roc.png",
+        "precision-recall.png",
+        "calibration.png",
     ]
 
 

@@ -33,6 +33,7 @@ SCHEDULES: list[dict[str, Any]] = [
     {"name": "constant"},
     {"name": "step", "every_epochs": 1},
     {"name": "cosine", "warmup_epochs": 0.5},
+    {"name": "warm_restarts", "cycle_epochs": 1},
     {"name": "one_cycle"},
     {"name": "plateau", "patience": 0, "min_delta": 10.0},
 ]
@@ -125,6 +126,30 @@ def test_every_schedule_resumes_exactly(make_config: Any, dataset: Any, tmp_path
     check(three_epochs(make_config, schedule=schedule), dataset, tmp_path, [10, 17], interrupt)
 
 
+EVERYTHING: dict[str, Any] = {
+    "data": {"source": "rows", "workers": 2},
+    "batch_size": 4,
+    "accumulate": 2,
+    "sampling": "balanced",
+    "loss": {"name": "focal", "class_weights": "balanced"},
+    "augmentation": [{"name": "flip"}, {"name": "crop", "padding": 1}, {"name": "mixup"}],
+    "fine_tuning": {"freeze": ["0"], "unfreeze_after": 2},
+}
+
+
+@pytest.mark.parametrize("averaging", ["ema", "swa"])
+@pytest.mark.parametrize("action", [interrupt, crash], ids=["interrupted", "crashed"])
+def test_everything_together_resumes_exactly(
+    make_config: Any, dataset: Any, tmp_path: Path, averaging: str, action: Any
+) -> None:
+    config = three_epochs(make_config, averaging={"name": averaging}, checkpoint_seconds=0.0, **EVERYTHING)
+    check(config, dataset, tmp_path, [3, 8, 16], action)
+    # Other workers, or none, give the same bits.
+    alone = three_epochs(make_config, averaging={"name": averaging}, **(EVERYTHING | {"data": {"source": "rows"}}))
+    fit(alone, tmp_path / "alone", dataset=dataset, reporter=Quiet())
+    assert_same(everything(tmp_path / "whole"), everything(tmp_path / "alone"))
+
+
 def check(config: Any, dataset: Any, folder: Path, stops: list[int], action: Any) -> None:
     fit(config, folder / "whole", dataset=dataset, reporter=Quiet())
     for number, step in enumerate(stops):
@@ -175,6 +200,31 @@ def test_interrupted_during_validation(make_config: Any, dataset: Any, made: Any
         "Stopped by SIGINT after step 7 (epoch 1 of 2, batch 7 of 7). The checkpoint is written; go on with "
         f"`striate train --resume {tmp_path / 'cut'}`."
     )
+    resume(tmp_path / "cut", dataset=dataset, reporter=Quiet())
+    assert_same(everything(tmp_path / "whole"), everything(tmp_path / "cut"))
+
+
+class SignalInNorms(TensorSamples):
+    """Training samples that are interrupted while the average learns its batch norms: after three epochs of 7 steps."""
+
+    fetches = 0
+
+    def fetch(self, indices: Any) -> Any:
+        self.fetches += isinstance(indices, torch.Tensor)
+        if self.fetches == 3 * 7 + 3:
+            self.fetches += 1
+            signal.raise_signal(signal.SIGINT)
+        return super().fetch(indices)
+
+
+def test_interrupted_while_batch_norms_are_learned_anew(
+    make_config: Any, dataset: Any, made: Any, tmp_path: Path
+) -> None:
+    config = make_config(averaging={"name": "swa", "start": 0.5}, epochs=3)
+    fit(config, tmp_path / "whole", dataset=dataset, reporter=Quiet())
+    train = SignalInNorms(dataset.train.inputs, dataset.train.labels, dataset.train.name)
+    with pytest.raises(StoppedError, match=r"after step 21 \(epoch 3 of 3, batch 7 of 7\)"):
+        fit(config, tmp_path / "cut", dataset=made(train=train), reporter=Quiet())
     resume(tmp_path / "cut", dataset=dataset, reporter=Quiet())
     assert_same(everything(tmp_path / "whole"), everything(tmp_path / "cut"))
 
@@ -233,4 +283,4 @@ def test_curves_and_metrics_ahead_of_the_checkpoint_are_rewound(make_config: Any
     drawn = read_scalars(folder / "tensorboard")
     assert [step for step, _ in drawn["train/loss"]] == [7, 14, 21]
     assert [step for step, _ in drawn["step/loss"]] == [4, 8, 12, 16, 20]
-    assert [value for _, value in drawn["val/accuracy"]] == pytest.approx([row.val_accuracy for row in run.metrics])
+    assert [value for _, value in drawn["val/accuracy"]] == pytest.approx([row["val_accuracy"] for row in run.metrics])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
-from striate.train.schedule import Constant, Cosine, LearningRate, OneCycle, Patience, Plateau, Step
+from striate.train.schedule import Constant, Cosine, LearningRate, OneCycle, Patience, Plateau, Step, WarmRestarts
 
 PEAK = 0.25
 
@@ -64,6 +64,24 @@ def test_one_cycle_is_pytorchs(epochs: int, steps: int, rise: float) -> None:
     assert rates(OneCycle(rise=rise), epochs, steps) == pytest.approx(torchs(make, total), abs=1e-12)
 
 
+@settings(max_examples=50, deadline=None)
+@given(
+    epochs=st.integers(1, 9),
+    steps=st.integers(1, 5),
+    first=st.integers(1, 4),
+    growth=st.integers(1, 3),
+    final=st.floats(0, 1),
+)
+def test_warm_restarts_are_pytorchs(epochs: int, steps: int, first: int, growth: int, final: float) -> None:
+    total = epochs * steps
+    mine = rates(WarmRestarts(cycle_epochs=first, cycle_growth=growth, final_factor=final), epochs, steps)
+
+    def make(optimizer: Any) -> Any:
+        return lr_scheduler.CosineAnnealingWarmRestarts(optimizer, first * steps, growth, eta_min=PEAK * final)
+
+    assert mine == pytest.approx(torchs(make, total), abs=1e-12)
+
+
 def test_one_cycle_in_numbers() -> None:
     mine = rates(OneCycle(rise=0.5), 2, 5)
     assert mine[0] == pytest.approx(PEAK / 25)
@@ -74,7 +92,7 @@ def test_one_cycle_in_numbers() -> None:
 
 @settings(max_examples=50)
 @given(
-    schedule=st.sampled_from([Constant, Step, Cosine, OneCycle, Plateau]),
+    schedule=st.sampled_from([Constant, Step, Cosine, WarmRestarts, OneCycle, Plateau]),
     epochs=st.integers(1, 4),
     steps=st.integers(1, 4),
 )
@@ -83,7 +101,7 @@ def test_every_schedule_stays_between_zero_and_its_peak(schedule: Any, epochs: i
         assert all(0 < rate <= PEAK * (1 + 1e-12) for rate in rates(schedule(warmup_epochs=warmup), epochs, steps))
 
 
-@pytest.mark.parametrize("schedule", [Constant, Step, Cosine, OneCycle, Plateau])
+@pytest.mark.parametrize("schedule", [Constant, Step, Cosine, WarmRestarts, OneCycle, Plateau])
 def test_warm_up_leads_to_the_schedule_of_the_remaining_steps(schedule: Any) -> None:
     warmed = rates(schedule(warmup_epochs=1.5), 4, 4)
     bare = LearningRate(schedule(), PEAK, steps_per_epoch=4, epochs=4)
@@ -113,6 +131,8 @@ def test_plateau_is_pytorchs(losses: list[float], patience: int) -> None:
         assert mine.at(epoch) == pytest.approx(optimizer.param_groups[0]["lr"])
 
 
-def test_accuracy_improves_upwards() -> None:
+def test_accuracy_improves_upwards_and_errors_downwards() -> None:
     patience = Patience("val_accuracy", min_delta=0.0)
-    assert [patience.stale_after(value) for value in (0.5, 0.4, 0.5, 0.6)] == [0, 1, 2, 0]
+    assert [patience.stale_after(value) for value in (0.5, 0.4, None, 0.6)] == [0, 1, 2, 0]
+    patience = Patience("val_rmse", min_delta=0.0)
+    assert [patience.stale_after(value) for value in (0.5, 0.4, 0.5, 0.6)] == [0, 0, 1, 2]

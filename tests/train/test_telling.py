@@ -17,9 +17,10 @@ from striate.data import TensorSamples
 from striate.errors import CheckpointError
 from striate.files import replacing
 from striate.train import LiveLine, PlainLines, fit
+from striate.train.best import beats
 from striate.train.feed import batch_bounds, batches
 from striate.train.interruption import Interruption
-from striate.train.progress import EpochMetrics, Progress, Sums, beats, read_metrics, write_metrics
+from striate.train.progress import EpochMetrics, Progress, Sums, read_metrics, write_metrics
 from striate.train.randomness import epoch_order
 
 if TYPE_CHECKING:
@@ -33,11 +34,11 @@ def test_plain_lines(make_config: Any, dataset: Any, folder: Path) -> None:
     assert len(lines) == 3
     row = run.metrics[0]
     assert lines[0].startswith(
-        f"epoch 1/2: loss {row.train_loss:.4f}, accuracy {row.train_accuracy:.2%}; validation {row.val_loss:.4f}, "
-        f"{row.val_accuracy:.2%} (best), "
+        f"epoch 1/2: loss {row['train_loss']:.4f}, accuracy {row['train_accuracy']:.2%}; "
+        f"validation loss {row['val_loss']:.4f}, accuracy {row['val_accuracy']:.2%} (best), "
     )
     assert lines[0].endswith(" left")
-    assert " images/s, " in lines[0]
+    assert " samples/s, " in lines[0]
     assert lines[2].startswith("Finished after all 2 epochs, in ")
 
 
@@ -46,9 +47,9 @@ def test_plain_lines_within_long_epochs(monkeypatch: Any) -> None:
     stream = io.StringIO()
     reporter = PlainLines(stream)
     reporter.started(epochs=2, steps_per_epoch=10, step=13, seen=24)
-    reporter.stepped(14, Sums(loss_sum=16.0, correct=24, count=32))
+    reporter.stepped(14, Sums(loss_sum=16.0, count=32, above=24, below=32))
     assert stream.getvalue().startswith("epoch 2/2, batch 4/10: loss 0.5000, accuracy 75.00%, ")
-    assert reporter._speed._images == 8  # not the 24 of an earlier process
+    assert reporter._speed._samples == 8  # not the 24 of an earlier process
 
 
 def test_the_live_line(make_config: Any, dataset: Any, folder: Path, monkeypatch: Any) -> None:
@@ -56,7 +57,7 @@ def test_the_live_line(make_config: Any, dataset: Any, folder: Path, monkeypatch
     console = Console(file=io.StringIO(), force_terminal=True, width=160)
     fit(make_config(), folder, dataset=dataset, reporter=LiveLine(console))
     text = console.file.getvalue()
-    for expected in ("epoch 1/2 ", "epoch 2/2 ", " images/s", "left", "(best)", "Finished after all 2 epochs"):
+    for expected in ("epoch 1/2 ", "epoch 2/2 ", " samples/s", "left", "(best)", "Finished after all 2 epochs"):
         assert expected in text
     assert text.rstrip().splitlines()[-1].startswith("\x1b[1A\x1b[2KFinished"), "the live line is wiped first"
 
@@ -167,26 +168,38 @@ def test_metrics_come_back_bit_for_bit(tmp_path_factory: Any, values: list[float
     path = tmp_path_factory.mktemp("metrics") / "metrics.csv"
     rate, loss, accuracy = values
     history = [
-        EpochMetrics(n + 1, 7 * n, rate, loss, accuracy, *((loss, accuracy) if n % 2 else ())) for n in range(epochs)
+        EpochMetrics(n + 1, 7 * n, rate, {"train_loss": loss, **({"val_accuracy": accuracy} if n % 2 else {})})
+        for n in range(epochs)
     ]
-    write_metrics(history, path)
+    write_metrics(history, ("train_loss", "val_accuracy"), path)
     assert read_metrics(path) == history
 
 
 def test_the_rule_of_the_best() -> None:
-    def row(epoch: int, accuracy: float | None, loss: float | None) -> EpochMetrics:
-        return EpochMetrics(epoch, epoch, 0.1, 1.0, 0.5, val_loss=loss, val_accuracy=accuracy)
+    def row(epoch: int, accuracy: float, loss: float) -> EpochMetrics:
+        return EpochMetrics(epoch, epoch, 0.1, {"val_loss": loss, "val_accuracy": accuracy, "val_rmse": accuracy})
 
-    assert beats(row(1, 0.5, 1.0), None)
-    assert beats(row(2, 0.6, 9.0), row(1, 0.5, 1.0))
-    assert beats(row(2, 0.5, 0.9), row(1, 0.5, 1.0))
-    assert not beats(row(2, 0.5, 1.0), row(1, 0.5, 1.0))
-    assert not beats(row(2, 0.4, 0.1), row(1, 0.5, 1.0))
-    assert beats(row(2, None, None), row(1, None, None))
+    best = row(1, 0.5, 1.0)
+    assert beats(best, None, "val_accuracy")
+    assert beats(row(2, 0.6, 9.0), best, "val_accuracy")
+    assert beats(row(2, 0.5, 0.9), best, "val_accuracy")
+    assert not beats(row(2, 0.5, 1.0), best, "val_accuracy")
+    assert not beats(row(2, 0.4, 0.1), best, "val_accuracy")
+    assert beats(row(2, 0.4, 9.0), best, "val_rmse")
+    assert not beats(row(2, 0.6, 0.1), best, "val_rmse")
+    assert beats(row(2, 0.4, 9.0), best, "last")
+
+
+def test_an_epoch_without_the_metric_loses_against_one_that_has_it() -> None:
+    told, silent = EpochMetrics(1, 1, 0.1, {"val_auroc": 0.1}), EpochMetrics(2, 2, 0.1, {"val_eer": 0.1})
+    broken = EpochMetrics(3, 3, 0.1, {"val_auroc": float("nan")})
+    assert beats(told, silent, "val_auroc")
+    assert not beats(silent, told, "val_auroc")
+    assert not beats(broken, told, "val_auroc")
+    assert not beats(silent, broken, "val_auroc")
 
 
 def test_progress_survives_plain_types() -> None:
-    progress = Progress(
-        1, 2, 9, Sums(1.5, 3, 4), [EpochMetrics(1, 7, 0.1, 0.5, 0.9)], [(1.0, 2.0)], [(5, 0.1, 0.2, 3.0)]
-    )
+    row = EpochMetrics(1, 7, 0.1, {"train_loss": 0.5})
+    progress = Progress(1, 2, 9, Sums("mae", 1.5, 3, 4.0, 5.0), [row], [(1.0, 2.0)], [(5, 0.1, 0.2, 3.0)])
     assert Progress.from_state_dict(progress.state_dict()) == progress

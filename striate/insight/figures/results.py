@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,9 +26,10 @@ from striate.insight.figures.sheet import (
     drawable,
     shape_of,
 )
+from striate.insight.figures.tiles import nothing_figure, texts_figure, tiles_figure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -39,8 +41,10 @@ READABLE_CLASSES = 30
 """Up to so many classes the matrix has a number in every cell and a label on every row."""
 
 
-def confusion_figure(counts: Any, classes: Sequence[str], title: str = "Confusion matrix") -> Figure:
-    """Draw a confusion matrix ``(true, predicted)`` of counts, shaded by the share of each true class.
+def confusion_figure(
+    counts: Any, classes: Sequence[str], title: str = "Confusion matrix", *, unit: str = "samples"
+) -> Figure:
+    """Draw a confusion matrix ``(true, predicted)`` of counts of a ``unit``, shaded by the share of each true class.
 
     Up to 30 classes every cell has its count; beyond, shading alone, labels as room allows, and a list of the most
     frequent confusions. Raises `InputError` if the matrix is not square or does not fit the classes.
@@ -73,7 +77,7 @@ def confusion_figure(counts: Any, classes: Sequence[str], title: str = "Confusio
         left + side + MARGIN + beside,
         top + side + below + 0.95,
         title,
-        f"{total:,} samples{accuracy}; rows are the true classes",
+        f"{total:,} {unit}{accuracy}; rows are the true classes",
     )
     axes = sheet.axes(left, top, side, side)
     # The square root makes rare confusions visible; the bar shows it.
@@ -124,7 +128,7 @@ def _list_confusions(sheet: Sheet, matrix: Any, names: list[str], left: float, t
 
 
 def mistakes_figure(
-    inputs: Tensor,
+    inputs: Tensor | Sequence[str],
     true: Sequence[str],
     predicted: Sequence[str],
     probabilities: Sequence[float],
@@ -134,7 +138,8 @@ def mistakes_figure(
 ) -> Figure:
     """Draw wrongly classified samples ``(N, C, *spatial)``, in the order given, with what was said and how surely.
 
-    ``probabilities`` are those of the predicted classes. Raises `InputError` if the lengths differ.
+    Texts are written out. ``probabilities`` are those of the predicted classes. Raises `InputError` if the lengths
+    differ.
 
     >>> import torch
     >>> len(mistakes_figure(torch.rand(2, 1, 8, 8), ["3", "5"], ["8", "6"], [0.9, 0.6]).axes)
@@ -149,26 +154,13 @@ def mistakes_figure(
         )
     count, shown = lengths[0], min(lengths[0], limit)
     if not shown:
-        sheet = Sheet(4.5, 1.2, title)
-        sheet.text(MARGIN, 0.75, "None: every sample was classified correctly.", color=GREY)
-        return sheet.figure
-    columns = min(5, shown)
-    rows = -(-shown // columns)
-    arrays = [as_array(inputs[index]) for index in range(shown)]
-    width, height = (1.15 * part for part in shape_of(arrays[0]))
+        return nothing_figure(title, "None: every sample was classified correctly.")
     said = [f"said {_cut(predicted[i], 16)}  {_percent(probabilities[i])}" for i in range(shown)]
     truth = [f"true {_cut(true[i], 16)}" for i in range(shown)]
-    cell_width = max(width, 0.068 * max(map(len, said + truth))) + 0.22
-    cell_height = height + 0.58
     subtitle = f"the {shown} surest of {count}" if shown < count else f"{count} in all"
-    sheet = Sheet(2 * MARGIN + columns * cell_width, TOP + rows * cell_height + 0.1, title, subtitle)
-    for index, array in enumerate(arrays):
-        row, column = divmod(index, columns)
-        left, top = MARGIN + column * cell_width, TOP + row * cell_height
-        draw_input(sheet.axes(left, top, width, height), array)
-        sheet.text(left, top + height + 0.17, truth[index], size=8)
-        sheet.text(left, top + height + 0.33, said[index], size=8, color=ORANGE)
-    return sheet.figure
+    if isinstance(inputs, Sequence):
+        return texts_figure(inputs[:shown], truth, said, title, subtitle)
+    return tiles_figure(inputs[:shown], truth, said, title, subtitle)
 
 
 def _cut(text: str, longest: int) -> str:
@@ -187,18 +179,22 @@ def curves_figure(
     title: str = "Learning curves",
     *,
     best_epoch: float | None = None,
+    metric: str = "accuracy",
+    percent: bool = True,
+    lower_is_better: bool = False,
 ) -> Figure:
     """Draw loss and accuracy per epoch, one line for each part of the data (``{"train": [...], "val": [...]}``).
 
-    Accuracies are shares from 0 to 1; that of the last part at ``best_epoch`` is marked, or its first highest one where
-    none is given. Missing values are NaN. Raises `InputError` if a curve is not as long as ``epochs``, or
+    Accuracies are shares from 0 to 1; that of the last part at ``best_epoch`` is marked, or its first best one where
+    none is given. Another ``metric`` takes their place by its name, told in ``percent`` or as it is. Missing values are
+    NaN. Raises `InputError` if a curve is not as long as ``epochs``, or
     ``best_epoch`` is not one of them.
 
     >>> figure = curves_figure([1, 2], {"train": [2.0, 1.0], "val": [2.1, 1.3]}, {"val": [0.5, 0.8]})
     >>> [axes.get_title(loc="left") for axes in figure.axes]
     ['loss', 'accuracy']
     """
-    panels = {"loss": loss} | ({"accuracy": accuracy} if accuracy else {})
+    panels = {"loss": loss} | ({metric: accuracy} if accuracy else {})
     for name, curves in panels.items():
         for part, values in curves.items():
             if len(values) != len(epochs):
@@ -215,10 +211,11 @@ def curves_figure(
     for index, (name, curves) in enumerate(panels.items()):
         axes = sheet.axes(MARGIN + 0.35 + index * (width + 0.6), TOP + 0.25, width, height)
         _draw_curves(axes, epochs, curves)
-        axes.set_title(name, loc="left", fontsize=9.5, color=INK)
-        if name == "accuracy":
-            axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
-            _mark_best(axes, epochs, curves, best_epoch)
+        axes.set_title(drawable(name.replace("_", " ")), loc="left", fontsize=9.5, color=INK)
+        if name == metric:
+            if percent:
+                axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
+            _mark_best(axes, epochs, curves, best_epoch, percent=percent, sign=-1 if lower_is_better else 1)
     return sheet.figure
 
 
@@ -243,7 +240,13 @@ def _draw_curves(axes: Axes, epochs: Sequence[float], curves: Mapping[str, Seque
 
 
 def _mark_best(
-    axes: Axes, epochs: Sequence[float], curves: Mapping[str, Sequence[float]], best_epoch: float | None
+    axes: Axes,
+    epochs: Sequence[float],
+    curves: Mapping[str, Sequence[float]],
+    best_epoch: float | None,
+    *,
+    percent: bool,
+    sign: int,
 ) -> None:
     part, values = list(curves.items())[-1]
     candidates = [
@@ -253,9 +256,10 @@ def _mark_best(
     ]
     if not candidates:
         return
-    best, epoch = max(candidates, key=lambda candidate: candidate[0])  # the first of equals
+    best, epoch = max(candidates, key=lambda candidate: sign * candidate[0])  # the first of equals
     axes.plot([epoch], [best], "o", markersize=7, markerfacecolor="none", markeredgecolor=INK, markeredgewidth=1)
-    text = f"best {part} {100 * best:.2f} % at epoch {epoch:g}"
+    told = f"{100 * best:.2f} %" if percent else f"{best:.4g}"
+    text = f"best {part} {told} at epoch {epoch:g}"
     axes.set_title(drawable(text), loc="right", fontsize=8, color=GREY)
 
 
