@@ -125,8 +125,10 @@ def fit(
         freezing = Freezing(module, config.fine_tuning)
         if not freezing.thaws:
             freezing.apply(0)  # so that the optimiser does without
-        # Fused steps are PyTorch's fastest, but they hide the scaling of half-precision gradients from clipping.
-        plain_optimizer = build_optimizer(config.optimizer, module, fused=config.precision != "16-mixed")
+        # Fused steps are PyTorch's fastest, but they hide the scaling of half-precision gradients from clipping, and in
+        # PyTorch 2.13 that of SGD fails where some weights have a momentum and others, just thawed, have none yet.
+        fused = config.precision != "16-mixed" and not freezing.thaws
+        plain_optimizer = build_optimizer(config.optimizer, module, fused=fused)
         model, optimizer = fabric.setup(module, plain_optimizer)
         average = Average(module, config.averaging, epochs=config.epochs)
         averaged = model if average.copy is None else fabric.setup(average.copy)
