@@ -251,7 +251,7 @@ def chains(model: nn.Module, convolutions: Iterable[nn.Module], run: Callable[[]
     kept = {id(leaf) for leaf in tree_leaves(result) if isinstance(leaf, Tensor)}
     taken = {id(call.input): call for call in reversed(calls)}
     given = {id(call.output): call for call in calls if isinstance(call.layer, PADS)}
-    padded = Counter(call.layer for call in calls if isinstance(call.layer, PADS))
+    padded: Counter[nn.Module] = Counter(call.layer for call in calls if isinstance(call.layer, PADS))
 
     def next_of(output: Tensor, kinds: tuple[type[nn.Module], ...]) -> _Call | None:
         call = taken.get(id(output))
