@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from striate.models import create_model, list_models, model_entry
     from striate.nn.accelerate import accelerate
     from striate.ops import precision, use_compiled
-    from striate.train import Run, RunConfig, evaluate, fit, predict
+    from striate.train import Run, RunConfig, evaluate, fit, predict, segment
 
 _HOME = {
     "striate.data": ("Dataset", "Preprocessing", "describe", "load_data"),
@@ -25,7 +25,7 @@ _HOME = {
     "striate.models": ("create_model", "list_models", "model_entry"),
     "striate.nn.accelerate": ("accelerate",),
     "striate.ops": ("precision", "use_compiled"),
-    "striate.train": ("Run", "RunConfig", "evaluate", "fit", "predict"),
+    "striate.train": ("Run", "RunConfig", "evaluate", "fit", "predict", "segment"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 _PACKAGES = ("cli", "data", "errors", "geometry", "insight", "models", "nn", "ops", "train")
@@ -48,6 +48,7 @@ __all__ = [
     "model_entry",
     "precision",
     "predict",
+    "segment",
     "summary",
     "use_compiled",
 ]

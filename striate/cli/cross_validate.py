@@ -9,18 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from striate.cli.app import command
-from striate.cli.configuration import (
-    Config,
-    Data,
-    DataOptions,
-    Epochs,
-    LoggerNames,
-    Model,
-    NetworkOptions,
-    Seed,
-    Settings,
-    chosen_config,
-)
+from striate.cli.configuration import Flags, with_flags
 from striate.cli.outputs import check_output_folder
 from striate.cli.printing import print_json, print_table, say
 from striate.errors import InputError
@@ -40,23 +29,17 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables
     """
     striate cross-validate lenet --data digits28 --folds 5
     striate cross-validate lenet --data digits28 --folds 10 --repeats 3 --epochs 5
-    striate cross-validate inception_time --data recordings/ --folds subjects --set optimizer.learning_rate=0.001
+    striate cross-validate inception_time --data recordings/ --folds subjects --lr 0.001
     """
 )
+@with_flags
 def cross_validate_command(
-    model: Model = None,
-    data: Data = None,
+    *,
     folds: Annotated[str, typer.Option(help="How many folds, or subjects: leave one subject out at a time.")] = "5",
     repeats: Annotated[int, typer.Option(help="Do it so often, with other seeds and other folds.")] = 1,
     out: Out = None,
-    config: Config = None,
-    epochs: Epochs = None,
-    seed: Seed = None,
-    option: NetworkOptions = None,
-    data_option: DataOptions = None,
-    settings: Settings = None,
-    logger: LoggerNames = None,
     as_json: Json = False,
+    flags: Flags,
 ) -> None:
     """Train and test a network once per fold: mean, deviation and 95 % interval of every metric.
 
@@ -65,18 +48,7 @@ def cross_validate_command(
     """
     check_output_folder(out)
     number = _folds(folds)
-    chosen = chosen_config(
-        "cross-validate",
-        model=model,
-        data=data,
-        config=config,
-        epochs=epochs,
-        seed=seed,
-        option=option,
-        data_option=data_option,
-        settings=settings,
-        logger=logger,
-    )
+    chosen = flags.config("cross-validate")
     from striate.train.campaigns import campaign_folder, cross_validate
     from striate.train.campaigns.cross_validation import asked_for
 
@@ -90,37 +62,20 @@ def cross_validate_command(
     striate repeat --config runs/first/config.toml --repeats 10
     """
 )
+@with_flags
 def repeat_command(
-    model: Model = None,
-    data: Data = None,
+    *,
     repeats: Annotated[int, typer.Option(help="How many seeds, from the first one on.")] = 5,
     out: Out = None,
-    config: Config = None,
-    epochs: Epochs = None,
-    seed: Seed = None,
-    option: NetworkOptions = None,
-    data_option: DataOptions = None,
-    settings: Settings = None,
-    logger: LoggerNames = None,
     as_json: Json = False,
+    flags: Flags,
 ) -> None:
     """Train and test a network with several seeds: mean, deviation and 95 % interval of every metric.
 
     Every seed is a complete run in a folder of its own. Stopped or killed, the same command goes on.
     """
     check_output_folder(out)
-    chosen = chosen_config(
-        "repeat",
-        model=model,
-        data=data,
-        config=config,
-        epochs=epochs,
-        seed=seed,
-        option=option,
-        data_option=data_option,
-        settings=settings,
-        logger=logger,
-    )
+    chosen = flags.config("repeat")
     from striate.train.campaigns import campaign_folder, repeat
     from striate.train.campaigns.repetition import asked_for
 

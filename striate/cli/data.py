@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,7 @@ from striate.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from striate.data import Dataset
     from striate.data.options import Option
 
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     striate data mnist/ --sheet mnist.png
     striate data photos/ --image-size 64 --json
     striate data reviews/ --data-option encoding=latin-1 --data-option min_count=2
+    striate data flowers/ --augment standard,rotate:degrees=10 --augmented augmented.png
     striate data --kinds
     """
 )
@@ -39,6 +42,13 @@ def data_command(
     ] = None,
     view: Annotated[
         str | None, typer.Option(help="What the sheet shows: pictures, spectrograms, waveforms, slices, clips ...")
+    ] = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(help="Draw what augmentation does: light, standard, strong, or a list (flip,crop:padding=4)."),
+    ] = None,
+    augmented: Annotated[
+        Path | None, typer.Option(help="Write the sheet of that here (default: augmented.png).", show_default=False)
     ] = None,
     data_option: Annotated[
         list[str] | None,
@@ -58,7 +68,7 @@ def data_command(
     fold: Annotated[
         str | None, typer.Option(metavar="K/N", help="Test on the K-th of N folds, from 0, in place of a test part.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Decides what is split off.")] = 0,
+    seed: Annotated[int, typer.Option(help="Decides what is split off, and augmentation.")] = 0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON, and draw no sheet unless --sheet is given.")
     ] = False,
@@ -70,6 +80,8 @@ def data_command(
     if source is None:
         raise InputError("a data set, or --kinds", "neither", "See `striate data --help`.")
     check_output_file(sheet)
+    check_output_file(augmented)
+    transforms = _transforms(augment, augmented)
     options = _once(map(parse_setting, data_option or []))
     folded = None if fold is None else _fold(fold)
     from striate.data import contact_sheet, describe, load_leniently
@@ -87,6 +99,9 @@ def data_command(
         fold=folded,
         options=options,
     )
+    shown = None
+    if transforms is not None:
+        shown = _draw_augmented(dataset, transforms, augmented or Path("augmented.png"), seed, view)
     report = describe(dataset)
     drawn = None
     if sheet or not as_json:
@@ -96,6 +111,29 @@ def data_command(
         return
     print_report(report)
     say(f"\nContact sheet: {drawn}")
+    if shown is not None:
+        say(f"Augmented: {shown}")
+
+
+def _transforms(augment: str | None, augmented: Path | None) -> list[dict[str, Any]] | None:
+    if augment is None:
+        if augmented is not None:
+            raise InputError("--augment with --augmented", "--augmented alone", "Say what to draw: --augment standard.")
+        return None
+    from striate.data.augmentation import parse_augmentation
+
+    return parse_augmentation(augment)
+
+
+def _draw_augmented(
+    dataset: Dataset, transforms: list[dict[str, Any]], path: Path, seed: int, view: str | None
+) -> Path:
+    """Draw what a run with this seed sees in its first epochs."""
+    from striate.data.augmentation import augmented_sheet
+    from striate.train.sampling import sampled_order
+
+    order = functools.partial(sampled_order, dataset.train, "shuffled", seed)
+    return augmented_sheet(dataset, transforms, path, seed=seed, view=view, order=order)
 
 
 def _once(given: Iterable[tuple[str, Any]]) -> dict[str, Any]:

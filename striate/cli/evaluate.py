@@ -37,6 +37,9 @@ def evaluate_command(
         bool, typer.Option("--calibrate", help="Fit a temperature to the validation part, keep it and use it.")
     ] = False,
     calibrated: Annotated[bool, typer.Option("--calibrated", help="Use the temperature fitted before.")] = False,
+    overlap: Annotated[
+        float, typer.Option(help="Of tiles of segmentation: the part that the next one shares at least.")
+    ] = 0.5,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Folder for pictures, JSON and page (default: evaluation/ in the run)."),
@@ -65,6 +68,7 @@ def evaluate_command(
         bootstrap=bootstrap,
         tta=tta,
         calibration="fit" if calibrate else "saved" if calibrated else "none",
+        overlap=overlap,
     )
     saved = save_evaluation(result, opened, out)
     page = write_report(opened, result, own, folder=out)

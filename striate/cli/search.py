@@ -9,18 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from striate.cli.app import command
-from striate.cli.configuration import (
-    Config,
-    Data,
-    DataOptions,
-    Epochs,
-    LoggerNames,
-    Model,
-    NetworkOptions,
-    Seed,
-    Settings,
-    chosen_config,
-)
+from striate.cli.configuration import Flags, with_flags
 from striate.cli.outputs import check_output_folder
 from striate.cli.printing import print_json, print_table, say
 from striate.errors import InputError
@@ -39,9 +28,9 @@ _SHOWN = 10
     striate search lenet -d digits28 --storage postgresql://me@host/studies --study digits
     """
 )
+@with_flags
 def search_command(
-    model: Model = None,
-    data: Data = None,
+    *,
     tune: Annotated[
         list[str] | None,
         typer.Option(
@@ -62,14 +51,8 @@ def search_command(
         Path | None,
         typer.Option("--out", "-o", help="The folder of all trials; where the same was begun before, it goes on."),
     ] = None,
-    config: Config = None,
-    epochs: Epochs = None,
-    seed: Seed = None,
-    option: NetworkOptions = None,
-    data_option: DataOptions = None,
-    settings: Settings = None,
-    logger: LoggerNames = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    flags: Flags,
 ) -> None:
     """Search for good settings: trials that learn from each other and are given up when they do badly.
 
@@ -78,18 +61,7 @@ def search_command(
     Stopped or killed, the same command goes on; started several times, the processes share the work.
     """
     check_output_folder(out)
-    chosen = chosen_config(
-        "search",
-        model=model,
-        data=data,
-        config=config,
-        epochs=epochs,
-        seed=seed,
-        option=option,
-        data_option=data_option,
-        settings=settings,
-        logger=logger,
-    )
+    chosen = flags.config("search")
     from striate.train import Quiet
     from striate.train.campaigns import campaign_folder
     from striate.train.campaigns import search as run_search

@@ -8,18 +8,21 @@ were computed from the signals. ``activity_labels.txt`` names the numbers.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from striate.data.file import file_on_disk
 from striate.data.labels import index_labels
+from striate.data.limits import Budget
 from striate.data.options import Option, one_of
 from striate.data.reader import SPLIT_WORDS, SPLITS, ArrayPart, Collection, ReadOptions, numbered
 from striate.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from striate.data.source import Source
 
 _NAME = re.compile(rf"(?:.*/)?(?P<what>[^/]+)_(?P<split>{'|'.join(SPLIT_WORDS)})\.txt", re.IGNORECASE)
+_NEW = re.compile(r"(?P<what>.+)_[^_]+\.txt", re.IGNORECASE)
 _SIGNALS = "inertial signals"
 _CLASSES = "activity_labels.txt"
 
@@ -94,7 +98,67 @@ class ActivityTextReader:
         classes, indices = index_labels(labels, order, {split: f"{source.label} ({split})" for split in parts})
         made = {s: ArrayPart(part.inputs, indices[s], part.name, part.groups) for s, part in parts.items()}
         ignored = tuple(file.name for file in source.files if file.name not in used and file.base != _CLASSES)
-        return Collection(self.kind, classes, made, ignored=ignored)
+        reading = {
+            "channels": [name.removeprefix(f"{_SIGNALS}/") for name in wanted],
+            "length": parts["train"].inputs.shape[2],
+        }
+        return Collection(self.kind, classes, made, ignored=ignored, reading=reading)
+
+    def first_of(self, name: str, reading: Mapping[str, Any]) -> str | None:
+        """The file of the first channel, for a file of any; None for labels, subjects and the like.
+
+        >>> ActivityTextReader().first_of("acc_y_new.txt", {"channels": ["acc_x", "acc_y"]})
+        'acc_x_new.txt'
+        """
+        match = _NEW.fullmatch(name)
+        channels = reading["channels"]
+        if match is None or match["what"].lower() not in channels:
+            return None
+        # The case of a name is that of its file.
+        return name if match["what"].lower() == channels[0] else f"{channels[0]}{name[len(match['what']) :]}"
+
+    def read_new(self, file: File, reading: Mapping[str, Any]) -> list[tuple[str, torch.Tensor]]:
+        """The windows of a new file as (C, L), with their names; the other channels are read from beside it.
+
+        The file is that of the first channel, or of the only one, and has a window a line. Raises `DataError`.
+        """
+        options = ReadOptions(Budget())
+        windows = [_matrix(each, options) for each in _channels(file, reading["channels"])]
+        sizes = {name: matrix.shape for name, matrix in zip(reading["channels"], windows, strict=True)}
+        _check_sizes(sizes, len(windows[0]), file.name, file.label)
+        if windows[0].shape[1] != reading["length"]:
+            raise DataError(
+                f"{reading['length']} numbers in every line, as in training",
+                f"{windows[0].shape[1]} in {file.label}",
+                "Give windows that were cut alike.",
+            )
+        stacked = torch.from_numpy(np.stack(windows, axis=1))
+        return [(f"{file.name}:{line}", window) for line, window in enumerate(stacked, 1)]
+
+
+def _channels(file: File, channels: Sequence[str]) -> list[File]:
+    """The files of all channels, beside that of the first."""
+    if len(channels) == 1:
+        return [file]
+    ending = file.name[len(channels[0]) :]
+    if not file.name.lower().startswith(channels[0]) or not ending.startswith("_"):
+        raise DataError(
+            f"a file of signals, such as {channels[0]}_new.txt with {channels[1]}_new.txt beside it",
+            file.label,
+            "Name the files as those of the training data.",
+        )
+    found = [file]
+    beside = {each.name.lower(): each for each in Path(file.label).parent.iterdir()}
+    for channel in channels[1:]:
+        other = beside.get(f"{channel}{ending}".lower())
+        if other is None:
+            raise DataError(
+                f"{channel}{ending} beside {file.name}, as in training",
+                f"{Path(file.label).parent} without it",
+                "Put the files of all signals into one folder.",
+            )
+        found.append(file_on_disk(other, other.name))
+    return found
 
 
 def _listed(source: Source) -> dict[str, dict[str, File]]:

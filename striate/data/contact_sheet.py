@@ -10,18 +10,16 @@ the largest value on the sheet, or of each sample where samples are normalised b
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from striate.data.pictures import COLOURS, FONT_SIZE, INK, View, shortened, view_of
+from striate.data.pictures import FONT_SIZE, INK, View, legend, save_picture, shortened, view_of
 from striate.errors import DataError
-from striate.files import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
     from striate.data.dataset import Dataset
     from striate.data.samples import Samples
@@ -86,7 +84,7 @@ def contact_sheet(dataset: Dataset, path: str | Path, columns: int = 10, *, view
     for text, colour in footer:
         draw.text((start, sheet.height - bottom), text, colour, font)
         start += font.getlength(text) + 3 * _GAP
-    return _written(sheet, Path(path))
+    return save_picture(sheet, path)
 
 
 def _rows(dataset: Dataset) -> list[_Row]:
@@ -133,23 +131,6 @@ def _words(dataset: Dataset, tokens: torch.Tensor) -> list[str]:
 def _footer(dataset: Dataset, rows: int) -> list[tuple[str, tuple[int, int, int]]]:
     """What stands below: the colours of a mask's classes, or how many rows are left out."""
     if dataset.task == "segmentation":
-        return list(_legend(dataset))
+        return list(legend(dataset))
     left_out = dataset.outputs - rows if dataset.task != "regression" else 0
     return [(f"and {left_out} more classes", INK)] if left_out else []
-
-
-def _legend(dataset: Dataset) -> Iterator[tuple[str, tuple[int, int, int]]]:
-    for label, name in enumerate(dataset.classes):
-        if label:
-            yield name, (128, 128, 128) if label == dataset.void else COLOURS[(label - 1) % len(COLOURS)]
-
-
-def _written(sheet: Image.Image, path: Path) -> Path:
-    try:
-        with replacing(path) as beside:
-            sheet.save(beside, format="PNG")
-    except OSError as error:
-        raise DataError(
-            "a place where the picture can be written", f"{path}: {error.strerror}", "Create the folder first."
-        ) from error
-    return path

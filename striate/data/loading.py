@@ -41,6 +41,7 @@ def load_data(
     normalise: Normalise | None = None,
     fold: Sequence[int] | None = None,
     options: Mapping[str, Any] | None = None,
+    shortest: int = 1,
 ) -> Dataset:
     """Load a labelled data set from a file, a folder, an archive or a built-in name, whatever its kind.
 
@@ -51,6 +52,7 @@ def load_data(
     resizes (see `striate.data.conversion`) or, with ``fit`` "pad", cuts and fills up with zeros around the middle;
     ``layout`` names the axes of arrays (see `striate.data.layout`). ``normalise`` takes the place of what the kind of
     source proposes (see `Dataset`). ``options`` are those of the kind of source, and of the kinds of files in it.
+    ``shortest`` is how many tokens a network takes at least: shorter texts are filled up.
 
     The decoded set is kept in memory if it fits into ``memory_limit`` bytes, by default half of the free memory;
     otherwise files are decoded when they are fetched, with the same results. Sets that are stored as arrays must fit.
@@ -81,7 +83,9 @@ def load_data(
     # What is neither a size nor sizes is told of where the number of axes is known.
     size: Any = tuple(image_size) if isinstance(image_size, Iterable) else image_size
     own = _own_options(reader, options or {})
-    collection = reader.read(opened, ReadOptions(budget, layout, own, channels, size, fit, skip_corrupt, seed))
+    collection = reader.read(
+        opened, ReadOptions(budget, layout, own, channels, size, fit, skip_corrupt, seed, shortest)
+    )
     _check_count(collection, opened.label)
     of_files = _file_options(collection, reader, options or {})
     decoder = Decoder(channels, size, fit, {"layout": layout, **of_files})

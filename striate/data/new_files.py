@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from striate.data.conversion import pad_or_crop, resize
-from striate.data.reader import ReadsNew
+from striate.data.reader import ReadsNew, ReadsSeveral
 from striate.data.registry import list_readers
 from striate.data.single import existing_file
 from striate.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from torch import Tensor
@@ -44,6 +45,18 @@ def read_samples(path: str | Path, preprocessing: Preprocessing) -> list[tuple[s
         return [(str(path), preprocessing.read(path)[0])]
     found = reader.read_new(existing_file(path), preprocessing.reading)
     return [(name, _fitted(sample, preprocessing, name)) for name, sample in found]
+
+
+def files_to_read(files: Iterable[Path], preprocessing: Preprocessing, *, others: bool = False) -> list[Path]:
+    """Of several files those to read, each once, where a sample lies in several files; else all of them.
+
+    Files that hold no samples, but labels for example, are left out, or kept with ``others``.
+    """
+    reader = _reader(preprocessing)
+    if not isinstance(reader, ReadsSeveral):
+        return list(files)
+    found = ((file, reader.first_of(file.name, preprocessing.reading)) for file in files)
+    return list(dict.fromkeys(file.with_name(name or file.name) for file, name in found if name or others))
 
 
 def _reader(preprocessing: Preprocessing) -> ReadsNew | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 import struct
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -21,11 +22,13 @@ from striate.data.volumes import SPACING, Volume, canonical, check_voxels, resam
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import numpy.typing as npt
     import torch
 
     from striate.data.file import File
 
 _HEADER = 540
+_GZIP = 16 + zlib.MAX_WBITS
 _DAMAGE = (OSError, EOFError, ValueError, TypeError, KeyError, OverflowError, struct.error, zlib.error)
 
 
@@ -38,18 +41,22 @@ def read_nifti(file: File) -> Volume:
     nibabel = extra("nibabel", "medical", file.label)
     data = file.read()
     try:
-        with gzip.open(io.BytesIO(data)) if data[:2] == b"\x1f\x8b" else io.BytesIO(data) as stream:
-            start = stream.read(_HEADER)
-            kind = _kind(nibabel, start)
-            header = kind.header_class.from_fileobj(io.BytesIO(start))
-            shape = tuple(int(length) for length in header.get_data_shape())
-            dtype = header.get_data_dtype()
-            needed = int(header.get_data_offset()) + _value_bytes(shape, dtype, file.label)
-            content = start + stream.read(max(needed - len(start), 0))
+        stream: _Inflated | io.BytesIO = _Inflated(data) if data[:2] == b"\x1f\x8b" else io.BytesIO(data)
+        start = stream.read(_HEADER)
+        kind = _kind(nibabel, start)
+        header = kind.header_class.from_fileobj(io.BytesIO(start))
+        shape = tuple(int(length) for length in header.get_data_shape())
+        dtype = header.get_data_dtype()
+        needed = int(header.get_data_offset()) + _value_bytes(shape, dtype, file.label)
+        content = start + stream.read(max(needed - len(start), 0))
         _check_length(content, needed, shape, file.label)
-        image = kind.from_bytes(content)
         with np.errstate(over="ignore", invalid="ignore"):
-            array = np.asanyarray(image.dataobj, dtype=np.float32)
+            if header.get_slope_inter() in ((None, None), (1.0, 0.0)):
+                stored = np.frombuffer(content, dtype, math.prod(shape), int(header.get_data_offset()))
+                array = stored.reshape(shape, order="F").astype(np.float32)
+            else:
+                array = np.asanyarray(kind.from_bytes(content).dataobj, dtype=np.float32)
+        affine = header.get_best_affine()
     except DamagedFileError:
         raise
     except (*_DAMAGE, nibabel.spatialimages.HeaderDataError, nibabel.filebasedimages.ImageFileError) as error:
@@ -58,7 +65,52 @@ def read_nifti(file: File) -> Volume:
             f"{file.label}, which cannot be read: {str(error) or type(error).__name__}",
             "Replace or remove it.",
         ) from error
-    return canonical(_with_three_axes(array, file.label), image.affine, file.label)
+    return canonical(_with_three_axes(array, file.label), affine, file.label)
+
+
+def labels_like(labels: npt.NDArray[Any], file: File) -> bytes:
+    """Labels (D, H, W), as `read_nifti` turns the volumes of ``file``, as the content of a NIfTI file like that one.
+
+    The axes are in the order of ``file`` again, and its affine is kept, so that programs lay one over the other. What
+    ends in .gz is compressed. Raises `DamagedFileError` as `read_nifti` does.
+    """
+    nibabel = extra("nibabel", "medical", file.label)
+    orientations = extra("nibabel.orientations", "medical", file.label)
+    data = file.read()
+    with gzip.open(io.BytesIO(data)) if data[:2] == b"\x1f\x8b" else io.BytesIO(data) as stream:
+        start = stream.read(_HEADER)
+    kind = _kind(nibabel, start)
+    header = kind.header_class.from_fileobj(io.BytesIO(start))
+    affine = header.get_best_affine()
+    straight = [[0, 1], [1, 1], [2, 1]]
+    back = orientations.ornt_transform(straight, orientations.io_orientation(affine))
+    array = orientations.apply_orientation(labels.T, back)
+    image = kind(np.ascontiguousarray(array), affine, header)
+    image.header.set_data_dtype(array.dtype)
+    # What the header says of the scan's brightness is not true of labels.
+    image.header["cal_min"] = image.header["cal_max"] = 0
+    content: bytes = image.to_bytes()
+    return gzip.compress(content, mtime=0) if file.suffix == ".nii.gz" else content
+
+
+class _Inflated:
+    """What gzip has packed, inflated as far as it is read, in one piece: `gzip` goes 8 KiB at a time."""
+
+    def __init__(self, data: bytes) -> None:
+        self._left, self._inflater = data, zlib.decompressobj(_GZIP)
+
+    def read(self, count: int) -> bytes:
+        """At most so many bytes more. Raises `zlib.error` for what is no gzip."""
+        found = b""
+        while len(found) < count and self._left:
+            if self._inflater.eof:
+                self._inflater = zlib.decompressobj(_GZIP)
+            piece = self._inflater.decompress(self._left, count - len(found))
+            self._left = self._inflater.unused_data if self._inflater.eof else self._inflater.unconsumed_tail
+            if not piece and not self._inflater.eof:
+                break
+            found = found + piece if found else piece
+        return found
 
 
 def _kind(nibabel: Any, start: bytes) -> Any:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from itertools import groupby
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,10 +12,12 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from striate.data.file_kinds import file_kind
+from striate.data.sentences import UNKNOWN
 from striate.errors import DataError, did_you_mean
+from striate.files import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     import torch
 
@@ -25,7 +28,7 @@ VIEWS = ("pictures", "spectrograms", "waveforms", "bases", "slices", "clips", "t
 
 CELL = 72
 FONT_SIZE = 14
-INK, FAINT = (30, 30, 30), (235, 235, 235)
+INK, FAINT, CHANGED = (30, 30, 30), (235, 235, 235), (200, 30, 30)
 COLOURS = ((31, 119, 180), (214, 39, 40), (44, 160, 44), (148, 103, 189), (255, 127, 14), (23, 190, 207))
 """Of channels in waveforms, and of classes in masks."""
 
@@ -74,16 +77,25 @@ class View:
             left += drawn.width + _BETWEEN
         return image
 
-    def write(self, words: Sequence[str]) -> Image.Image:
-        """Write the tokens of a text on one line, as many as there is room for."""
+    def write(self, words: Sequence[str], changed: Collection[int] = ()) -> Image.Image:
+        """Write the tokens of a text on one line, as many as there is room for, and those at ``changed`` in red."""
         font = ImageFont.load_default(FONT_SIZE)
         image = Image.new("RGB", self.size, FAINT)
-        text = ("" if all(len(word) == 1 for word in words) else " ").join(words)
+        draw, middle = ImageDraw.Draw(image), self.size[1] / 2
+        between = "" if all(len(word) == 1 for word in words if word != UNKNOWN) else " "
         # Letters are at least a few pixels wide, so most of a long text need not be measured.
-        text = text[:_TEXT_WIDTH]
-        ImageDraw.Draw(image).text(
-            (4, self.size[1] / 2), shortened(text, self.size[0] - 8, font), INK, font, anchor="lm"
-        )
+        text = shortened(between.join(words)[:_TEXT_WIDTH], self.size[0] - 8, font)
+        colours: list[tuple[int, int, int]] = []
+        for place, word in enumerate(words):
+            colours += [CHANGED if place in changed else INK] * len(word) + [INK] * len(between)
+            if len(colours) >= len(text):
+                break
+        colours += [INK] * len("...")
+        start = 0
+        for colour, letters in groupby(colours[: len(text)]):
+            end = start + len(list(letters))
+            draw.text((4 + font.getlength(text[:start]), middle), text[start:end], colour, font, anchor="lm")
+            start = end
         return image
 
 
@@ -228,3 +240,23 @@ def shortened(name: str, width: float, font: ImageFont.FreeTypeFont | ImageFont.
     while name and font.getlength(f"{name}...") > width:
         name = name[:-1]
     return f"{name}..."
+
+
+def legend(dataset: Dataset) -> Iterator[tuple[str, tuple[int, int, int]]]:
+    """The classes of masks with the colours that they are drawn in; the first one stays clear."""
+    for label, name in enumerate(dataset.classes):
+        if label:
+            yield name, (128, 128, 128) if label == dataset.void else COLOURS[(label - 1) % len(COLOURS)]
+
+
+def save_picture(picture: Image.Image, path: str | Path) -> Path:
+    """Write a PNG file, beside and renamed, and return its path. Raises `DataError` where it cannot be written."""
+    path = Path(path)
+    try:
+        with replacing(path) as beside:
+            picture.save(beside, format="PNG")
+    except OSError as error:
+        raise DataError(
+            "a place where the picture can be written", f"{path}: {error.strerror}", "Create the folder first."
+        ) from error
+    return path

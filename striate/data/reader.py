@@ -107,6 +107,7 @@ class ReadOptions:
     ``budget`` says how much memory it may take, ``layout`` the axes of arrays (see `layout`) if the caller knows,
     ``own`` its own options, resolved; ``channels``, ``image_size`` and ``fit`` are what the caller wants of samples,
     for readers that give `Samples`; ``skip_corrupt`` allows to leave out damaged files; ``seed`` decides what is drawn.
+    Texts are filled up to ``shortest`` tokens at least.
     """
 
     budget: Budget
@@ -117,6 +118,7 @@ class ReadOptions:
     fit: Literal["resize", "pad"] = "resize"
     skip_corrupt: bool = False
     seed: int = 0
+    shortest: int = 1
 
 
 class Reader(Protocol):
@@ -150,3 +152,11 @@ class ReadsNew(Protocol):
 
     def read_new(self, file: File, reading: Mapping[str, Any]) -> list[tuple[str, Tensor]]:
         """The samples of a file with their names, as stored; ``reading`` is `Dataset.reading`. Raises `DataError`."""
+
+
+@runtime_checkable
+class ReadsSeveral(ReadsNew, Protocol):
+    """A reader whose samples lie in several files each, one of which stands for all."""
+
+    def first_of(self, name: str, reading: Mapping[str, Any]) -> str | None:
+        """The name of the file to read in place of this one, perhaps itself; None for one that holds no samples."""

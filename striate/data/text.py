@@ -125,7 +125,7 @@ class TextReader:
     def read(self, source: Source, options: ReadOptions) -> Collection:
         """Read and cut all texts. Raises `DataError` naming the line at fault."""
         own = options.own
-        _check_options(own)
+        _check_options(own, options.shortest)
         if options.channels is not None or options.image_size is not None:
             raise DataError(
                 "neither channels nor image_size with texts",
@@ -196,7 +196,7 @@ class TextReader:
         return samples
 
 
-def _check_options(own: Mapping[str, Any]) -> None:
+def _check_options(own: Mapping[str, Any], shortest: int) -> None:
     if own["alphabet"] and own["unit"] != "characters":
         raise DataError(
             "unit=characters with an alphabet", f"unit={own['unit']}", "Give unit=characters, or no alphabet."
@@ -209,13 +209,20 @@ def _check_options(own: Mapping[str, Any]) -> None:
             f"max_length={own['max_length']} and min_length={own['min_length']}",
             "Lower min_length.",
         )
+    if own["max_length"] is not None and own["max_length"] < shortest:
+        raise DataError(
+            f"max_length of at least {shortest}, the shortest texts that the network takes",
+            f"max_length={own['max_length']}",
+            "Raise it, or choose another network.",
+        )
 
 
 def _settled(
     collection: Collection, corpus: Corpus, parts: Mapping[str, Samples], *, options: ReadOptions, label: str
 ) -> Collection:
     sentences = {split: part for split, part in parts.items() if isinstance(part, Sentences)}
-    vocabulary, ready = settle(corpus, sentences, options.own, options.budget, label)
+    own = {**options.own, "min_length": max(options.own["min_length"], options.shortest)}
+    vocabulary, ready = settle(corpus, sentences, own, options.budget, label)
     vectors = None
     if options.own["vectors"]:
         path = Path(options.own["vectors"]).expanduser()

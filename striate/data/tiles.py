@@ -19,10 +19,11 @@ from striate.data.options import Option, number
 from striate.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 _PLACE = re.compile(r"(.*)\[(\d+:\d+(?:, \d+:\d+)*)\]", re.DOTALL)
 
+_DEVIATION = 1 / 8
 
 TILE_OPTIONS = (
     Option(
@@ -113,11 +114,54 @@ def tile_place(name: str) -> tuple[str, tuple[slice, ...]] | None:
     return match[1], tuple(slice(int(begin), int(end)) for begin, end in pairs)
 
 
+class Blend:
+    """What is said of the tiles of one image, added up to (K, *spatial) for the whole of it.
+
+    Where tiles overlap the mean is taken, weighed so that a tile says most about its middle and least about its edges,
+    beyond which it sees nothing: by a Gaussian whose deviation is an eighth of the tile along each axis. ``shape`` is
+    the spatial shape of the image, which must be covered when `whole` is called.
+
+    Source: Isensee et al., nnU-Net: a self-configuring method for deep learning-based biomedical image segmentation,
+    2021.
+
+    >>> tiles = Tiling((3,))
+    >>> blend = Blend(tiles, (5,))
+    >>> for start, value in (((0,), 1.0), ((2,), 3.0)):
+    ...     blend.add(start, torch.full((1, 3), value))
+    >>> blend.whole().round(decimals=3)
+    tensor([[1., 1., 2., 3., 3.]])
+    """
+
+    def __init__(self, tiles: Tiling, shape: Sequence[int]) -> None:
+        self._shape = tuple(shape)
+        self._weights = torch.ones(())
+        for length in tiles.size:
+            distance = (torch.arange(length) - (length - 1) / 2) / (length * _DEVIATION)
+            self._weights = self._weights[..., None] * torch.exp(-(distance**2) / 2)
+        self._total: torch.Tensor | None = None
+        self._weight = torch.zeros(self._shape)
+
+    def add(self, start: tuple[int, ...], said: torch.Tensor) -> None:
+        """Add what is said of the tile (K, *tile) that begins at ``start``; what lies beyond the image is left out."""
+        if self._total is None:
+            self._total = said.new_zeros((len(said), *self._shape))
+        place = tuple(slice(first, first + n) for first, n in zip(start, self._weights.shape, strict=True))
+        inside = tuple(slice(0, min(p.stop, n) - p.start) for p, n in zip(place, self._shape, strict=True))
+        weights = self._weights[inside]
+        self._total[(slice(None), *place)] += said[(slice(None), *inside)] * weights
+        self._weight[place] += weights
+
+    def whole(self) -> torch.Tensor:
+        """What all tiles say together."""
+        return torch.empty((0, *self._shape)) if self._total is None else self._total / self._weight
+
+
 def stitch(outputs: torch.Tensor, names: Sequence[str]) -> dict[str, torch.Tensor]:
     """Put the outputs for tiles together to whole images: (K, *spatial) by the image's name.
 
-    ``outputs`` is (n, K, *tile), ``names`` what the samples are called. Where tiles overlap the mean is taken. Raises
-    `DataError` for names that are not those of tiles, and for images of which tiles are missing.
+    ``outputs`` is (n, K, *tile), ``names`` what the samples are called. Where tiles overlap the mean is taken, each
+    tile weighing the same; `Blend` weighs them. Raises `DataError` for names that are not those of tiles, and for
+    images of which tiles are missing.
 
     >>> outputs = torch.tensor([[[1.0, 1, 1]], [[3.0, 3, 3]]])
     >>> stitch(outputs, ["a.png[0:3]", "a.png[2:5]"])
@@ -127,17 +171,29 @@ def stitch(outputs: torch.Tensor, names: Sequence[str]) -> dict[str, torch.Tenso
         raise DataError(
             "the name of every tile", f"{len(outputs)} outputs and {len(names)} names", "Give as many as samples."
         )
+    found = tiles_of_images(names, outputs.ndim - 2)
+    return {image: _whole(outputs, tiles, image) for image, tiles in found.items()}
+
+
+def tiles_of_images(names: Iterable[str], rank: int) -> dict[str, list[tuple[int, tuple[slice, ...]]]]:
+    """The tiles of every image: the index of each, and its place in the image.
+
+    Raises `DataError` for names that are not those of tiles with ``rank`` axes.
+
+    >>> tiles_of_images(["a.png[0:3]", "b.png[0:3]", "a.png[2:5]"], 1)["a.png"]
+    [(0, (slice(0, 3, None),)), (2, (slice(2, 5, None),))]
+    """
     found: dict[str, list[tuple[int, tuple[slice, ...]]]] = {}
     for index, name in enumerate(names):
         placed = tile_place(name)
-        if placed is None or len(placed[1]) != outputs.ndim - 2:
+        if placed is None or len(placed[1]) != rank:
             raise DataError(
-                f"names of tiles with {outputs.ndim - 2} axes, such as a.png[0:256, 128:384]",
+                f"names of tiles with {rank} axes, such as a.png[0:256, 128:384]",
                 repr(name),
                 "Give the names of samples that were read with the option patch.",
             )
         found.setdefault(placed[0], []).append((index, placed[1]))
-    return {image: _whole(outputs, tiles, image) for image, tiles in found.items()}
+    return found
 
 
 def _whole(outputs: torch.Tensor, tiles: list[tuple[int, tuple[slice, ...]]], image: str) -> torch.Tensor:

@@ -18,6 +18,7 @@ from striate.train.prediction import Answer, Prediction, Predictions, predict
 from striate.train.progress import EpochMetrics
 from striate.train.report import LiveLine, PlainLines, Quiet, Reporter
 from striate.train.run import Run
+from striate.train.segmenting import PredictedMask, PredictedMasks, segment
 
 __all__ = [
     "Answer",
@@ -27,6 +28,8 @@ __all__ = [
     "LiveLine",
     "Mistake",
     "PlainLines",
+    "PredictedMask",
+    "PredictedMasks",
     "Prediction",
     "Predictions",
     "Quiet",
@@ -41,5 +44,6 @@ __all__ = [
     "report_run",
     "resume",
     "save_evaluation",
+    "segment",
     "write_report",
 ]

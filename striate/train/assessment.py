@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from striate.data import Dataset, Samples
+    from striate.data.wholes import WholeSamples
     from striate.train.inference import Inference, Outputs
     from striate.train.metrics import Calibration, Verification
     from striate.train.run import Run
@@ -69,7 +70,7 @@ class Part:
         self,
         run: Run,
         dataset: Dataset,
-        samples: Sequence[Samples],
+        samples: Sequence[Samples | WholeSamples],
         inference: Inference,
         *,
         mistakes: int,
@@ -92,7 +93,7 @@ class Part:
         views = [torch.cat([batch.views[place] for batch in batches]) for place in range(len(self.inference.views))]
         return views, torch.cat([batch.targets for batch in batches])
 
-    def find(self, place: int) -> tuple[Samples, int]:
+    def find(self, place: int) -> tuple[Samples | WholeSamples, int]:
         """The part of the data that a sample is in, and its index there."""
         for samples in self.samples:
             if place < len(samples):

@@ -243,7 +243,7 @@ Did you mean 'epochs'?
     def differences(self, other: RunConfig) -> list[str]:
         """Name the settings in which two configurations differ, as ``section.setting``.
 
-        What either leaves to the data, by ``auto``, differs from nothing.
+        What either leaves to the data, by ``auto`` or a preset, differs from nothing that is spelled out.
 
         >>> config = RunConfig.from_dict({"model": {"name": "lenet"}, "data": {"source": "digits28"}})
         >>> config.differences(config.model_copy(update={"epochs": 3}))
@@ -263,12 +263,24 @@ def _is_open(key: str, *settings: dict[str, Any]) -> bool:
     if key.endswith(".metric"):
         return any(each[key] == "auto" for each in settings)
     if key == "augmentation":
-        # Presets and what is left out are written out in the file; the names in it must be those, as far as told.
-        from striate.data.augmentation import PRESETS
-
-        given = [[entry.get("name") for entry in each[key]] for each in settings]
-        return any(name in PRESETS for names in given for name in names) or given[0] == given[1] != []
+        mine, theirs = (each[key] for each in settings)
+        # A preset is written out when the data is known, and only then can be compared with what it stands for.
+        return _has_preset(mine) != _has_preset(theirs) or _written_out(mine) == _written_out(theirs)
     return key == "loss.class_weights" and any(each[key] == "balanced" for each in settings)
+
+
+def _has_preset(augmentation: list[dict[str, Any]]) -> bool:
+    from striate.data.augmentation import PRESETS
+
+    return any(entry.get("name") in PRESETS for entry in augmentation)
+
+
+def _written_out(augmentation: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Transforms with all their parameters, and presets as they are. Raises `ConfigError` for what is no transform."""
+    from striate.data.augmentation.transform import make_transform
+
+    tables = [entry if _has_preset([entry]) else make_transform(entry).settings() for entry in augmentation]
+    return as_in_toml_each(tables, "augmentation")
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:

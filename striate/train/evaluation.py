@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from striate.data.tiles import Tiling
+from striate.data.wholes import WholeSamples
 from striate.errors import DataError, InputError
 from striate.train.assessment import (
     Evidence,
@@ -17,7 +19,7 @@ from striate.train.assessment import (
     assess_segmentation,
     assess_verification,
 )
-from striate.train.inference import Inference
+from striate.train.inference import OVERLAP, Inference, check_overlap
 from striate.train.loop import load
 from striate.train.metrics import Calibration, OutputScore, RegionScore, calibrate
 from striate.train.scores import ClassScore, Mistake, Trusted, WorstPair, WorstSample, wilson_interval
@@ -135,6 +137,7 @@ def evaluate(
     bootstrap: int = 1000,
     tta: bool | Iterable[View] = False,
     calibration: Literal["none", "fit", "saved"] = "none",
+    overlap: float = OVERLAP,
 ) -> Evaluation:
     """Measure a run's network on a part of its data, or of another source with the same classes.
 
@@ -147,6 +150,10 @@ def evaluate(
     whole subjects at a time where the data tells them. ``tta`` averages over views of each sample: `default_views`, or
     those given. ``calibration`` "fit" fits a temperature to the validation part of the run's data, keeps it beside the
     run and uses it, "saved" uses the one that is kept; the loss stays that of the network as it is.
+
+    A run of segmentation that was trained on tiles (the data's option ``patch``) is measured on whole images: each is
+    cut into tiles that share ``overlap`` of their length at least, and what is said of them is blended (see
+    `striate.data.tiles.Blend`).
 
     Raises `DataError` for a split that does not exist, data that does not fit the network or a wrong number, and
     `CheckpointError` for weights or a calibration that are missing or damaged.
@@ -162,6 +169,7 @@ def evaluate(
         raise DataError(
             "a bootstrap of 2 resamples or more, or 0", f"bootstrap={bootstrap}", "Use 1000, or 0 for none."
         )
+    check_overlap(overlap)
     own = dataset
     if dataset is None:
         dataset, own = _load(run, source)
@@ -186,15 +194,15 @@ def evaluate(
         if dataset.input_kind == "tokens" and tta is True:
             raise DataError("inputs with views, as images have", "texts", "Leave tta out, or give views of your own.")
         views = default_views(task, dataset.input_size) if tta is True else tta
-    inference = Inference(run, weights, task=task, views=views)
+    tiles = Tiling(run.preprocessing.size, overlap) if dataset.reading.get("patch") is not None else None
+    inference = Inference(run, weights, task=task, views=views, tiles=tiles)
     fitted: Calibration | None = None
     if calibration == "fit":
         fitted = _fitted(run, own if own is not None else load(run.config), weights)
     elif calibration == "saved":
         fitted = load_calibration(run, weights)
-    part = Part(
-        run, dataset, [dataset.parts[name] for name in names], inference, mistakes=mistakes, bootstrap=bootstrap
-    )
+    samples = [dataset.parts[name] if tiles is None else WholeSamples(dataset.parts[name]) for name in names]
+    part = Part(run, dataset, samples, inference, mistakes=mistakes, bootstrap=bootstrap)
     if task == "classification":
         told = assess_classification(part, fitted)
     elif task == "multi-label":
@@ -222,9 +230,11 @@ def _load(run: Run, source: str | PathLike[str] | None) -> tuple[Dataset, Datase
     if source is None:
         own = load(config)
         return own, own
-    size, channels = run.preprocessing.size, run.preprocessing.channels
+    size, channels = list(run.preprocessing.size), run.preprocessing.channels
     convertible = channels if channels in (1, 3) else None
-    other = {"source": str(source), "image_size": list(size), "channels": convertible}
+    other: dict[str, Any] = {"source": str(source), "channels": convertible}
+    if run.preprocessing.reading.get("patch") is None:
+        other["image_size"] = size
     return load(config.model_copy(update={"data": config.data.model_copy(update=other)})), None
 
 

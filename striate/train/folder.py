@@ -8,7 +8,7 @@ import os
 import platform
 import re
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -76,11 +76,12 @@ def check_folder(folder: Path, config: RunConfig, *, resume: bool) -> None:
 
 @contextmanager
 def claimed(folder: Path, config: RunConfig, *, resume: bool) -> Iterator[None]:
-    """Hold a run's folder, made if need be, so that no other process writes to it.
+    """Hold a run's folder, made if need be, so that no other process writes to it; a run that never began leaves none.
 
     The lock is the system's and ends with the process, however that ends. Raises as `check_folder` does, and
     `CheckpointError` for a folder in use.
     """
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
     lock = FileLock(folder / _LOCK)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -99,7 +100,18 @@ def claimed(folder: Path, config: RunConfig, *, resume: bool) -> Iterator[None]:
             stale.unlink()  # a killed process was writing it
         yield
     finally:
+        _leave(folder, made)
         lock.release()
+
+
+def _leave(folder: Path, made: list[Path]) -> None:
+    """Take away what a run that never began has left: its lock, and the folders that were ``made`` for it."""
+    with suppress(OSError):
+        if {entry.name for entry in folder.iterdir()} <= {_LOCK}:
+            # While it is held: whoever waits for it finds no lock, and makes one of its own.
+            (folder / _LOCK).unlink(missing_ok=True)
+            for each in made:
+                each.rmdir()
 
 
 @contextmanager

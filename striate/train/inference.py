@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
 
+from striate.data.tiles import Blend
+from striate.data.wholes import WholeSamples
 from striate.errors import DataError
 from striate.train.embedding import embed
 from striate.train.feed import batch_bounds, batches
@@ -20,12 +22,22 @@ if TYPE_CHECKING:
 
     from striate.data import Samples
     from striate.data.dataset import Task
+    from striate.data.tiles import Tiling
     from striate.train.run import Run
     from striate.train.views import View
 
 
+OVERLAP = 0.5
+"""The part of a tile that the next one shares at least, where whole images are asked about."""
+
+_MOST_OVERLAP = 0.9
+
+
 class Outputs(NamedTuple):
-    """The outputs of a batch, one tensor per view, on the CPU and as the network gives them; and its targets."""
+    """The outputs of a batch, one tensor per view, on the CPU and as the network gives them; and its targets.
+
+    Where whole images were asked about by tiles, outputs are logarithms of probabilities.
+    """
 
     indices: Tensor
     views: tuple[Tensor, ...]
@@ -36,8 +48,9 @@ class Inference:
     """A run's network, ready to be asked: on its device and in its precision.
 
     ``views`` are changes of the stored inputs (see `striate.train.views`). Verification gives features in place of
-    outputs. Raises `DataError` for views that segmentation cannot undo or none at all, and `CheckpointError` for
-    weights that are missing or damaged.
+    outputs. With ``tiles`` inputs of segmentation may have any size: they are asked about tile by tile, and the
+    probabilities blended (see `striate.data.tiles.Blend`). Raises `DataError` for views that segmentation cannot undo
+    or none at all, and `CheckpointError` for weights that are missing or damaged.
 
     ::
 
@@ -52,8 +65,9 @@ class Inference:
         *,
         task: Task = "classification",
         views: Iterable[View] | None = None,
+        tiles: Tiling | None = None,
     ) -> None:
-        self.run, self.task = run, task
+        self.run, self.task, self._tiles = run, task, tiles
         self.views = (Same(),) if views is None else tuple(views)
         if not self.views:
             raise DataError("a view of the inputs or more", "none", "Leave views out to test the inputs as they are.")
@@ -68,23 +82,46 @@ class Inference:
         self._fabric = Fabric(accelerator=run.config.device, devices=1, precision=run.config.precision)
         self._model: nn.Module = self._fabric.setup(run.model(weights))
 
-    def __call__(self, samples: Samples, indices: Sequence[int] | None = None) -> Iterator[Outputs]:
-        """Yield the outputs of all samples, or those at ``indices``, in order."""
+    def __call__(self, samples: Samples | WholeSamples, indices: Sequence[int] | None = None) -> Iterator[Outputs]:
+        """Yield the outputs of all samples, or those at ``indices``, in order; whole images one by one."""
         order = torch.arange(len(samples)) if indices is None else torch.tensor(indices, dtype=torch.int64)
+        if isinstance(samples, WholeSamples):
+            for place in order:
+                inputs, targets = samples.fetch(place[None])
+                yield Outputs(place[None], self.ask(inputs), targets)
+            return
         bounds = batch_bounds(len(order), self.run.config.batch_size)
         for places, inputs, targets in batches(samples, order, bounds):
-            inputs = self._fabric.to_device(inputs)
-            with torch.inference_mode():
-                given = [self._one(view, undo, inputs) for view, undo in zip(self.views, self._undo, strict=True)]
-            # Out of inference mode, so that whatever follows may use them.
-            yield Outputs(places, tuple(each.clone() for each in given), targets)
+            yield Outputs(places, self.ask(inputs), targets)
+
+    def ask(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """The outputs of a batch of inputs as stored, one tensor per view."""
+        with torch.inference_mode():
+            given = [self._one(view, undo, inputs) for view, undo in zip(self.views, self._undo, strict=True)]
+        # Out of inference mode, so that whatever follows may use them.
+        return tuple(each.clone() for each in given)
 
     def _one(self, view: View, undo: View, inputs: Tensor) -> Tensor:
-        prepared = self.run.preprocessing(view(inputs))
+        if self._tiles is not None:
+            return torch.stack([self._blended(view, undo, sample, self._tiles) for sample in inputs])
+        return self._direct(view, undo, inputs)
+
+    def _direct(self, view: View, undo: View, inputs: Tensor) -> Tensor:
+        prepared = self.run.preprocessing(view(self._fabric.to_device(inputs)))
         if self.task == "verification":
             return embed(self._model, prepared).float().cpu()
         output: Tensor = self._model(prepared)
         return (undo(output) if self.task == "segmentation" else output).float().cpu()
+
+    def _blended(self, view: View, undo: View, sample: Tensor, tiles: Tiling) -> Tensor:
+        shape, size = sample.shape[1:], self.run.config.batch_size
+        blend, starts = Blend(tiles, shape), tiles.starts(shape)
+        for first in range(0, len(starts), size):
+            some = starts[first : first + size]
+            said = self._direct(view, undo, torch.stack([tiles.cut(sample, start) for start in some]))
+            for start, probabilities in zip(some, averaged("segmentation", [said]), strict=True):
+                blend.add(start, probabilities)
+        return _logarithm(blend.whole())
 
 
 def averaged(task: Task, views: Sequence[Tensor], temperature: float = 1.0) -> Tensor:
@@ -107,8 +144,25 @@ def as_outputs(task: Task, views: Sequence[Tensor]) -> Tensor:
         return views[0]
     mean = averaged(task, views)
     if task in ("classification", "segmentation"):
-        return mean.clamp_min(torch.finfo(mean.dtype).tiny).log()
+        return _logarithm(mean)
     return torch.logit(mean, eps=1e-7) if task == "multi-label" else mean
+
+
+def check_overlap(overlap: float) -> None:
+    """Check that tiles can share this part of their length. Raises `DataError`.
+
+    >>> check_overlap(0.5)
+    """
+    if isinstance(overlap, bool) or not isinstance(overlap, int | float) or not 0 <= overlap <= _MOST_OVERLAP:
+        raise DataError(
+            f"an overlap from 0 to {_MOST_OVERLAP}, the part of a tile that the next one shares",
+            f"overlap={overlap!r}",
+            f"Use {OVERLAP}.",
+        )
+
+
+def _logarithm(probabilities: Tensor) -> Tensor:
+    return probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()
 
 
 _SAID: dict[str, Callable[[Tensor], Tensor]] = {

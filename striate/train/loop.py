@@ -46,7 +46,7 @@ from striate.train.folder import (
 from striate.train.interruption import Interruption
 from striate.train.loggers.reporting import logged
 from striate.train.loss import total_loss
-from striate.train.network import Network, load_initial
+from striate.train.network import Network, load_initial, shortest_text
 from striate.train.optimizer import Penalty, build_optimizer
 from striate.train.progress import EpochMetrics, Sums, write_metrics
 from striate.train.randomness import seeded
@@ -342,6 +342,7 @@ def load(config: RunConfig) -> Dataset:
         normalise=settings.normalise,
         fold=settings.fold,
         options=settings.options,
+        shortest=shortest_text(config.model),
     )
 
 

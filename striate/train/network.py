@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from striate.data import Preprocessing
 from striate.data.dataset import Task
 from striate.errors import CheckpointError, InputError, ModelError
+from striate.geometry import per_axis
 from striate.models import create_model, model_entry
 from striate.models.weights import load_weights
 from striate.train.folder import BEST, CONFIG, NETWORK, read_json, write_json
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from striate.data import Dataset, Samples
     from striate.models.registry import ModelEntry
     from striate.models.weights import WeightsReport
-    from striate.train.config import RunConfig
+    from striate.train.config import ModelSettings, RunConfig
 
 FORMAT = 2
 """The number of the layout of ``network.json``; a file with another number is refused."""
@@ -194,6 +195,20 @@ class Network(BaseModel):
         return network
 
 
+def shortest_text(model: ModelSettings) -> int:
+    """How many tokens a network takes at least; 1 for one that takes no tokens. Raises `ModelError`.
+
+    >>> from striate.train.config import ModelSettings
+    >>> shortest_text(ModelSettings(name="char_cnn_small")), shortest_text(ModelSettings(name="lenet"))
+    (123, 1)
+    """
+    entry = model_entry(model.name)
+    if entry.input_kind != "tokens":
+        return 1
+    asked = per_axis("input_size", model.options.get("input_size", 1), 1)
+    return max(*asked, *entry.smallest_size(1))
+
+
 def load_initial(model: nn.Module, weights: str) -> WeightsReport:
     """Load the best weights of a run, or those of a file, into a network, as far as they fit.
 
@@ -214,6 +229,13 @@ def _check_serves(entry: ModelEntry, dataset: Dataset) -> None:
     if entry.input_kind != dataset.input_kind:
         raise ModelError(
             f"a network that takes {dataset.input_kind}", f"{entry.name}, which takes {entry.input_kind}", listed
+        )
+    if entry.input_kind == "tokens" and dataset.input_size < entry.smallest_size(1):
+        (fewest,), (length,) = entry.smallest_size(1), dataset.input_size
+        raise ModelError(
+            f"texts of at least {fewest} tokens, which {entry.name} takes",
+            f"{length} in {dataset.source}",
+            f"Fill them up (the option min_length={fewest} of texts), or choose another network.",
         )
     if entry.learns_by != "gradients":
         way = entry.learns_by.partition(",")[0]

@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 from striate.data import SkippedFile, SkippedFileWarning
 from striate.data.file import file_on_disk, is_clutter, is_file, is_folder
 from striate.data.file_kinds import holds_sample, sample_suffixes
-from striate.data.new_files import read_samples, reads_files
+from striate.data.new_files import files_to_read, read_samples, reads_files
 from striate.data.single import writing
 from striate.errors import DataError
 from striate.files import replacing
@@ -131,7 +131,9 @@ def predict(
         raise DataError(
             "a run that tells classes of files",
             f"one of {task}",
-            "Use run.model() and run.preprocessing, which give its outputs.",
+            "Use segment(), which writes masks."
+            if task == "segmentation"
+            else "Use run.model() and run.preprocessing, which give its outputs.",
         )
     temperature = load_calibration(run, weights).temperature if calibrated else 1.0
     if type(top_k) is not int or not 1 <= top_k <= len(run.classes):
@@ -141,7 +143,8 @@ def predict(
             "Ask for as many classes as there are, or fewer.",
         )
     given = [paths] if isinstance(paths, str) or not hasattr(paths, "__iter__") else paths
-    files = [file for path in given for file in _files(Path(path), run)]
+    asked = [file for path in given for file in files_to_ask(Path(path), run)]
+    files = files_to_read(asked, run.preprocessing, others=True)
     fabric = Fabric(accelerator=run.config.device, devices=1, precision=run.config.precision)
     model = fabric.setup(run.model(weights))
     predictions: list[Prediction] = []
@@ -167,19 +170,21 @@ def predict(
     return Predictions(predictions, skipped)
 
 
-def _files(path: Path, run: Run) -> list[Path]:
+def files_to_ask(path: Path, run: Run) -> list[Path]:
+    """The file at ``path``, or the files below it that hold samples, sorted. Raises `DataError` if there are none."""
     if is_file(path):
         return [path]
     if not is_folder(path):
         raise DataError("a file or a folder", f"{path}, which does not exist", "Check the path.")
     whole = reads_files(run.preprocessing)
-    found = sorted(
+    held = sorted(
         file
         for file in path.rglob("*")
         if not is_clutter(str(file.relative_to(path)))
         and is_file(file)
         and (holds_sample(file_on_disk(file, file.name)) or not whole)
     )
+    found = files_to_read(held, run.preprocessing)
     if not found:
         kinds = f" ({', '.join(sample_suffixes())})" if whole else ""
         raise DataError(f"a folder with samples{kinds}", f"{path} without any", "Check the path, or convert the files.")

@@ -5,6 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from striate.data import load_data
+from striate.data.augmentation import augmented_sheet
+from striate.train.sampling import sampled_order
+
 
 @pytest.fixture
 def texts(tmp_path):
@@ -95,3 +99,27 @@ def test_kinds_and_their_options(striate):
 )  # fmt: skip
 def test_refused(refused, words, message):
     assert refused("data", *words) == message
+
+
+def test_a_sheet_of_augmented_samples(striate, texts, tmp_path):
+    done = striate("data", "digits", "--augment", "flip:p=1", "--augmented", "flipped.png", "--seed", 3)
+    assert done.exit_code == 0, done.output
+    assert "Augmented: flipped.png" in done.stdout
+    order = sampled_order(load_data("digits", seed=3).train, "shuffled", 3, 0)
+    expected = augmented_sheet(
+        load_data("digits", seed=3), [{"name": "flip", "p": 1.0}], tmp_path / "b.png", seed=3, order=lambda _: order
+    )
+    assert (tmp_path / "flipped.png").read_bytes() == expected.read_bytes()
+    done = striate("data", texts, "--augment", "standard", "--json")
+    json.loads(done.stdout)
+    assert (tmp_path / "augmented.png").exists()
+
+
+def test_augmentation_that_cannot_be_drawn(refused, tmp_path):
+    assert refused("data", "digits", "--augmented", "a.png") == (
+        "Expected --augment with --augmented; received --augmented alone. Say what to draw: --augment standard."
+    )
+    assert "transforms as name:parameter=value" in refused("data", "digits", "--augment", "flip:p")
+    assert "the name of a transform or preset" in refused("data", "digits", "--augment", "flop")
+    assert "Add a file name" in refused("data", "digits", "--augment", "flip", "--augmented", tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from striate.data import load_data
+from striate.data import Preprocessing, load_data
+from striate.data.new_files import files_to_read, read_samples, reads_files
 from striate.errors import DataError
 
 
@@ -137,3 +138,63 @@ def test_ragged_lines_are_named(tmp_path):
     path.write_text(path.read_text() + " 1.0 2.0\n")
     with pytest.raises(DataError, match=f"Expected as many numbers in every line; received {path}: .*row 7"):
         load_data(tmp_path)
+
+
+def test_new_windows_are_read_like_those_of_the_training_part(tmp_path):
+    stored = har(tmp_path)["test"]
+    dataset = load_data(tmp_path)
+    preprocessing = Preprocessing.fit(dataset)
+    assert not reads_files(preprocessing)
+    folder = tmp_path / "test" / "Inertial Signals"
+    found = read_samples(folder / "body_acc_x_test.txt", preprocessing)
+    assert [name for name, _ in found] == [f"body_acc_x_test.txt:{line}" for line in range(1, 5)]
+    assert np.allclose(np.stack([window.numpy() for _, window in found]), stored.transpose(1, 0, 2), atol=1e-6)
+    # Any file of a set stands for the first of it; labels, subjects and features are none.
+    files = [path for path in sorted(tmp_path.rglob("*.txt")) if path.parent.name != "train"]
+    first = [folder / "body_acc_x_test.txt", tmp_path / "train" / "Inertial Signals" / "body_acc_x_train.txt"]
+    assert sorted(files_to_read(files, preprocessing)) == sorted(first)
+    assert files_to_read([folder / "total_acc_y_test.txt"], preprocessing) == first[:1]
+
+
+def test_new_features(tmp_path):
+    har(tmp_path)
+    preprocessing = Preprocessing.fit(load_data(tmp_path, options={"inputs": "features"}))
+    values = np.random.default_rng(4).normal(size=(3, 5))
+    write(tmp_path / "new.txt", values)
+    found = read_samples(tmp_path / "new.txt", preprocessing)
+    assert [name for name, _ in found] == ["new.txt:1", "new.txt:2", "new.txt:3"]
+    assert np.allclose(np.stack([window.numpy() for _, window in found])[:, 0], values, atol=1e-6)
+    files = [tmp_path / "test" / name for name in ("X_test.txt", "subject_test.txt", "y_test.txt")]
+    assert files_to_read(files, preprocessing) == files[:1]
+
+
+def test_new_files_that_are_refused(tmp_path):
+    har(tmp_path)
+    preprocessing = Preprocessing.fit(load_data(tmp_path))
+    folder = tmp_path / "new"
+    write(folder / "body_acc_x_new.txt", np.zeros((2, 8)))
+
+    def message(path):
+        with pytest.raises(DataError) as error:
+            read_samples(path, preprocessing)
+        return str(error.value)
+
+    assert message(folder / "body_acc_x_new.txt") == (
+        f"Expected total_acc_y_new.txt beside body_acc_x_new.txt, as in training; received {folder} without it. "
+        "Put the files of all signals into one folder."
+    )
+    assert message(tmp_path / "test" / "y_test.txt") == (
+        "Expected a file of signals, such as body_acc_x_new.txt with total_acc_y_new.txt beside it; "
+        f"received {tmp_path}/test/y_test.txt. Name the files as those of the training data."
+    )
+    write(folder / "total_acc_y_new.txt", np.zeros((3, 8)))
+    assert message(folder / "body_acc_x_new.txt") == (
+        f"Expected 2 lines in total_acc_y, as in body_acc_x_new.txt; received 3 in {folder}/body_acc_x_new.txt. "
+        "Use files that belong together."
+    )
+    for name in ("body_acc_x", "total_acc_y"):
+        write(folder / f"{name}_new.txt", np.zeros((2, 9)))
+    assert message(folder / "body_acc_x_new.txt") == (
+        f"Expected 8 numbers in every line, as in training; received 9 in {folder}/body_acc_x_new.txt. "
+        "Give windows that were cut alike."
+    )

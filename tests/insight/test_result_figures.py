@@ -141,6 +141,17 @@ def test_masks_are_laid_over_inputs(size: tuple[int, ...]) -> None:
     assert len({missed, invented, confused}) == 3
 
 
+def test_masks_of_several_sizes_keep_their_proportions() -> None:
+    sizes = [(12, 24), (30, 10), (16, 16)]
+    masks = [torch.zeros(size, dtype=torch.long) for size in sizes]
+    figure = overlay_figure([torch.rand(1, *size) for size in sizes], masks, masks, ["a", "b"], ["x", "y", "z"])
+    for (height, width), axes in zip(sizes, figure.axes[::4], strict=True):
+        place = axes.get_window_extent()
+        assert place.height / place.width == pytest.approx(height / width, rel=0.02)
+    assert overlapping(figure) == []
+    assert outside(figure) == []
+
+
 def test_texts_are_written_out() -> None:
     long = "many words " * 60
     figure = mistakes_figure(["a $ price", long, ""], ["good", "bad", "good"], ["bad", "good", "bad"], [0.9, 0.8, 0.7])

@@ -61,23 +61,25 @@ def overlay_figure(
                 raise InputError(
                     f"labels of size {sample.shape[1:]}", f"{mask.shape}", "Give one label per position of the input."
                 )
-    width, height = (1.9 * part for part in shape_of(samples[0])) if samples else (1.9, 1.9)
-    row = height + 0.32
+    sizes = [(1.9 * wide, 1.9 * high) for wide, high in map(shape_of, samples)]
+    width = max((wide for wide, _ in sizes), default=1.9)
+    below = sum(high + 0.32 for _, high in sizes)
     key = _key(classes, void)
     per_line = max(int((4 * (width + 0.12)) / 1.5), 1)
     lines = -(-len(key) // per_line)
-    sheet = Sheet(2 * MARGIN + 4 * (width + 0.12), TOP + 0.2 + len(samples) * row + 0.22 * lines + 0.2, title)
+    sheet = Sheet(2 * MARGIN + 4 * (width + 0.12), TOP + 0.2 + below + 0.22 * lines + 0.2, title)
     for column, heading in enumerate(_HEADINGS):
         sheet.text(MARGIN + column * (width + 0.12), TOP, heading, size=9, color=GREY)
-    for place, (sample, true, said) in enumerate(zip(samples, *masks, strict=True)):
-        top = TOP + 0.12 + place * row
+    top = TOP + 0.12
+    for (wide, high), sample, caption, true, said in zip(sizes, samples, captions, *masks, strict=True):
         shades = (None, _shaded(true, void), _shaded(said, None), _errors(true, said, void))
         for column, shade in enumerate(shades):
-            axes = sheet.axes(MARGIN + column * (width + 0.12), top, width, height)
+            axes = sheet.axes(MARGIN + column * (width + 0.12), top, wide, high)
             draw_input(axes, sample)
             if shade is not None:
                 _lay_over(axes, shade)
-        sheet.caption(MARGIN, top + height + 0.14, drawable(captions[place], 90))
+        sheet.caption(MARGIN, top + high + 0.14, drawable(caption, 90))
+        top += high + 0.32
     for place, (name, colour) in enumerate(key):
         line, column = divmod(place, per_line)
         top = sheet.height - 0.22 * (lines - line) - 0.02
