@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 
-from striate.data import TensorSamples
 from striate.train.workers import Workers
 
 if TYPE_CHECKING:
@@ -67,6 +66,7 @@ class Feed:
     that they are decoded while the network computes. Processes are started at the first batch and end with the feed.
     Raises what the samples raise, and `RunError` when a worker is killed.
 
+    >>> from striate.data import TensorSamples
     >>> samples = TensorSamples(torch.arange(4.0).reshape(4, 1, 1), torch.arange(4))
     >>> with Feed({"train": samples}) as feed:
     ...     [targets.tolist() for _, _, targets in feed([Turn("train", torch.tensor([3, 1]))])]
@@ -92,7 +92,7 @@ class Feed:
     def _prepared(self, turns: Iterable[Turn]) -> Iterator[tuple[Turn, Tensor, Tensor]]:
         if self._workers is not None:
             return self._workers(list(turns))
-        if all(isinstance(samples, TensorSamples) for samples in self._source.parts.values()):
+        if all(samples.in_memory for samples in self._source.parts.values()):
             return ((turn, *self._source(turn)) for turn in turns)
         return self._ahead(list(turns))
 
@@ -162,6 +162,7 @@ def step_turns(
 def batches(samples: Samples, order: Tensor, bounds: list[tuple[int, int]]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield (indices, inputs, targets) of each batch of ``order``, as stored.
 
+    >>> from striate.data import TensorSamples
     >>> samples = TensorSamples(torch.arange(4.0).reshape(4, 1, 1), torch.arange(4))
     >>> [labels.tolist() for _, _, labels in batches(samples, torch.tensor([3, 1, 0, 2]), [(0, 2), (2, 4)])]
     [[3, 1], [0, 2]]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from striate.data import TensorSamples
+from striate.data.samples import RelabelledSamples
 from striate.errors import DataError, RunError
 from striate.models.registry import register, unregister
 from striate.train import PlainLines, Quiet, fit
@@ -223,6 +225,26 @@ def test_waiting_is_measured_told_and_warned_about(
     assert sum(line.startswith("Reading starves the network: ") for line in lines) == 1
     assert "Raise data.workers (now 0) towards the number of processors" in stream.getvalue()
     assert any(line.startswith("epoch 1/2") and "% waiting for data, " in line for line in lines)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_only_what_is_not_in_memory_is_fetched_ahead_on_a_thread(in_memory: bool) -> None:
+    class Told(TensorSamples):
+        threads: ClassVar[set[threading.Thread]] = set()
+
+        def fetch(self, indices: Any) -> Any:
+            self.threads.add(threading.current_thread())
+            return super().fetch(indices)
+
+    Told.in_memory = in_memory
+    whole = samples()
+    given = {"train": RelabelledSamples(Told(whole.inputs, whole.labels), torch.arange(3))}
+    with Feed(given) as feed:
+        found = collected(feed(turns(50)))
+    with Feed({"train": whole}) as feed:
+        expected = collected(feed(turns(50)))
+    assert all(torch.equal(mine[1], theirs[1]) for mine, theirs in zip(found, expected, strict=True))
+    assert (Told.threads == {threading.current_thread()}) == in_memory
 
 
 def test_no_warning_without_need(make_config: Any) -> None:
