@@ -51,6 +51,7 @@ def evaluate_command(
         raise InputError("--calibrate or --calibrated", "both", "Leave one out: --calibrate also uses what it fits.")
     check_output_folder(out)
     from striate.train import Run, evaluate, save_evaluation, write_report
+    from striate.train.loggers.reporting import log_results
     from striate.train.loop import load
 
     opened = Run.open(run)
@@ -67,6 +68,9 @@ def evaluate_command(
     )
     saved = save_evaluation(result, opened, out)
     page = write_report(opened, result, own, folder=out)
+    if split == "test" and data is None:
+        measured = {f"test_{name}": value for name, value in result.metrics.items() if value is not None}
+        log_results(opened, opened.config.loggers, measured, say)
     if as_json:
         print_json(result.to_dict())
         return

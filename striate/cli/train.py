@@ -17,7 +17,7 @@ from striate.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from striate.train import RunConfig
+    from striate.train import Run, RunConfig
 
 _DATA, _NETWORK, _LEARNING = "Data", "Network", "Optimiser and schedule"
 _UNBALANCED, _AVERAGING, _TUNING = "Loss and unbalanced classes", "Averaging", "Fine-tuning and distillation"
@@ -206,9 +206,12 @@ def train_command(
         bool,
         typer.Option("--find-batch-size", rich_help_panel=_FINDERS, help="Time growing batches and draw the speed."),
     ] = False,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.html at the end.")] = False,
+    logger: Annotated[list[str] | None, typer.Option(help="Tell mlflow or wandb too; repeatable.")] = None,
 ) -> None:
     """Train a network on real data. Everything needed to repeat, resume, evaluate and use it ends up in one folder."""
     flags: dict[str, Any] = {
+        "loggers.names": logger or None,
         "model.name": model,
         "model.dropout": dropout,
         "model.stochastic_depth": stochastic_depth,
@@ -263,7 +266,7 @@ def train_command(
             )
         from striate.train import resume as resume_run
 
-        _report(resume_run(resume).folder)
+        _end(resume_run(resume), report=not no_report)
         return
     named = {key for key, _ in given}
     no_model, no_data = not named & {"model", "model.name"}, not named & {"data", "data.source"}
@@ -285,12 +288,16 @@ def train_command(
         if find_batch_size:
             _find_batch_size(chosen, out or Path())
         return
-    _report(fit(chosen, out if out is not None else new_folder(chosen)).folder)
+    _end(fit(chosen, out if out is not None else new_folder(chosen)), report=not no_report)
 
 
-def _report(folder: Path) -> None:
-    name = shlex.quote(str(folder))
-    say(f"\nThe run is in {folder}. Next: striate evaluate {name}")
+def _end(run: Run, *, report: bool) -> None:
+    name = shlex.quote(str(run.folder))
+    say(f"\nThe run is in {run.folder}. Next: striate evaluate {name}")
+    if report and not (run.folder / "report.html").exists():
+        from striate.train import report_run
+
+        say(f"The page about it: {report_run(run)}")
 
 
 # Options that are more than a value ----------------------------------------------------------------------------------

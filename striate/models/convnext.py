@@ -14,17 +14,19 @@ import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
+from striate.errors import ModelError
 from striate.models.field import check_batch, check_smallest
 from striate.models.parts import initialise
 from striate.models.registry import register
 from striate.nn import ChannelNorm, StochasticDepth, conv_class, pool_class
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
 _PAPER = "Liu, Mao, Wu, Feichtenhofer, Darrell, Xie: A ConvNet for the 2020s"
 _EPS = 1e-6
-_SMALLEST = 32
 
 
 class ChannelsLast(nn.Module):
@@ -83,11 +85,11 @@ class ConvNeXtBlock(nn.Module):
 
 
 class ConvNeXt(nn.Module):
-    """Patches of 4, then four stages of blocks with halvings between them: (N, C, *spatial) -> (N, classes).
+    """Patches, then four stages of blocks with halvings between them: (N, C, *spatial) -> (N, classes).
 
     ``widths`` and ``depths`` are the channels and blocks of the stages. The probability of skipping a block grows
     evenly from 0 in the first to ``stochastic_depth`` in the last. Raises `ModelError` when called with an input of
-    another rank, other channels, or fewer than 32 positions on an axis.
+    another rank, other channels, or fewer than eight patches on an axis.
 
     >>> ConvNeXt(1, 2, 5, widths=(4, 8, 16, 32), depths=(1, 1, 1, 1))(torch.zeros(2, 2, 40)).shape
     torch.Size([2, 5])
@@ -104,15 +106,16 @@ class ConvNeXt(nn.Module):
         *,
         widths: tuple[int, int, int, int],
         depths: tuple[int, int, int, int],
+        patch: int = 4,
         stochastic_depth: float = 0.0,
         layer_scale: float = 1e-6,
     ) -> None:
         super().__init__()
-        self.spatial_dims, self.in_channels = spatial_dims, in_channels
+        self.spatial_dims, self.in_channels, self.smallest = spatial_dims, in_channels, 8 * patch
         conv, norm = conv_class(spatial_dims), functools.partial(ChannelNorm, eps=_EPS)
         last = max(sum(depths) - 1, 1)
         drops = (stochastic_depth * block / last for block in itertools.count())
-        layers = [nn.Sequential(conv(in_channels, widths[0], 4, 4), norm(widths[0]))]
+        layers = [nn.Sequential(conv(in_channels, widths[0], patch, patch), norm(widths[0]))]
         for index, (channels, depth) in enumerate(zip(widths, depths, strict=True)):
             if index > 0:
                 before = widths[index - 1]
@@ -127,7 +130,7 @@ class ConvNeXt(nn.Module):
     def forward(self, input: Tensor) -> Tensor:
         """Map a batch to logits."""
         check_batch(input, self.spatial_dims, self.in_channels)
-        check_smallest(input, _SMALLEST)
+        check_smallest(input, self.smallest)
         logits: Tensor = self.classifier(self.avgpool(self.features(input)))
         return logits
 
@@ -139,40 +142,6 @@ def _initialise(layer: nn.Module) -> None:
         nn.init.zeros_(layer.bias)
 
 
-def convnext(
-    spatial_dims: int,
-    in_channels: int,
-    num_classes: int,
-    *,
-    widths: tuple[int, int, int, int] = (96, 192, 384, 768),
-    depths: tuple[int, int, int, int] = (3, 3, 9, 3),
-    stochastic_depth: float = 0.1,
-    layer_scale: float = 1e-6,
-) -> ConvNeXt:
-    """ConvNeXt: patches of 4x4, depthwise 7x7 convolutions, layer norm, GELU and inverted bottlenecks in four stages.
-
-    The names and shapes of the tensors are torchvision's; the authors' own files hold the same numbers under other
-    names. Stochastic depth is that of the authors' training on ImageNet (0.1, 0.4, 0.5 and 0.5 from the smallest to
-    the largest network). Inputs need 32 positions per axis, which the last stage sees as one.
-
-    Paper: Liu, Mao, Wu, Feichtenhofer, Darrell and Xie, A ConvNet for the 2020s, 2022. Raises `ModelError` and
-    `GeometryError`.
-
-    >>> with torch.device("meta"):
-    ...     convnext(2, 3, 1000)(torch.zeros(1, 3, 224, 224)).shape
-    torch.Size([1, 1000])
-    """
-    return ConvNeXt(
-        spatial_dims,
-        in_channels,
-        num_classes,
-        widths=widths,
-        depths=depths,
-        stochastic_depth=stochastic_depth,
-        layer_scale=layer_scale,
-    )
-
-
 # Width of the first stage (each later one has twice as much), blocks of the third, stochastic depth, parameters, macs,
 # top-1 accuracy of torchvision's weights.
 _SIZES = {
@@ -182,24 +151,71 @@ _SIZES = {
     "large": (192, 27, 0.5, 197_767_336, 34_361_433_600, "84.41"),
 }
 
-for _name, (_width, _blocks, _drop, _parameters, _macs, _accuracy) in _SIZES.items():
+
+def convnext(
+    spatial_dims: int,
+    in_channels: int,
+    num_classes: int,
+    *,
+    size: str = "tiny",
+    width: int | None = None,
+    depths: Sequence[int] | None = None,
+    patch: int = 4,
+    layer_scale: float = 1e-6,
+) -> ConvNeXt:
+    """ConvNeXt: patches of 4x4, depthwise 7x7 convolutions, layer norm, GELU and inverted bottlenecks in four stages.
+
+    The names and shapes of the tensors are torchvision's; the authors' own files hold the same numbers under other
+    names. Stochastic depth is that of the authors' training on ImageNet (0.1, 0.4, 0.5 and 0.5 from the smallest to
+    the largest network). Inputs need 32 positions per axis, which the last stage sees as one.
+
+    ``width`` is the number of channels of the first stage, which each later one doubles, and ``depths`` the blocks of
+    the four: others than the published ones make smaller networks, and a smaller ``patch`` serves smaller images, of at
+    least eight patches per axis.
+
+    Paper: Liu, Mao, Wu, Feichtenhofer, Darrell and Xie, A ConvNet for the 2020s, 2022. Raises `ModelError` and
+    `GeometryError`.
+
+    >>> with torch.device("meta"):
+    ...     convnext(2, 3, 1000)(torch.zeros(1, 3, 224, 224)).shape
+    torch.Size([1, 1000])
+    """
+    usual, blocks, stochastic_depth = _SIZES[size][:3]
+    width = usual if width is None else width
+    one, two, three, four = _checked((3, 3, blocks, 3) if depths is None else tuple(depths), width, patch)
+    return ConvNeXt(
+        spatial_dims,
+        in_channels,
+        num_classes,
+        widths=(width, 2 * width, 4 * width, 8 * width),
+        depths=(one, two, three, four),
+        patch=patch,
+        stochastic_depth=stochastic_depth,
+        layer_scale=layer_scale,
+    )
+
+
+def _checked(depths: tuple[int, ...], width: int, patch: int) -> tuple[int, ...]:
+    if len(depths) != 4 or not all(isinstance(each, int) and each > 0 for each in (*depths, width, patch)):
+        raise ModelError(
+            "a positive width and patch, and four positive depths",
+            f"width={width!r}, patch={patch!r}, depths={depths!r}",
+            "Give width=40, patch=2 and depths=(2, 2, 6, 2), say.",
+        )
+    return depths
+
+
+for _name, (_width, _blocks, _, _parameters, _macs, _accuracy) in _SIZES.items():
     register(
         name=f"convnext_{_name}",
         summary=f"ConvNeXt, {_name}: {_width} to {8 * _width} channels, 3, 3, {_blocks} and 3 blocks",
         paper=_PAPER,
         year=2022,
         input_size=224,
-        min_input_size=_SMALLEST,
+        min_input_size=32,
         in_channels=3,
         num_classes=1000,
         parameters=_parameters,
         macs=_macs,
         accuracy=f"ImageNet top-1 {_accuracy} % (torchvision's weights).",
-    )(
-        functools.partial(
-            convnext,
-            widths=(_width, 2 * _width, 4 * _width, 8 * _width),
-            depths=(3, 3, _blocks, 3),
-            stochastic_depth=_drop,
-        )
-    )
+    )(functools.partial(convnext, size=_name))

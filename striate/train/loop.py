@@ -14,6 +14,7 @@ from lightning_fabric import Fabric
 
 from striate.data import Preprocessing, TensorSamples, load_data
 from striate.errors import ConfigError, DivergedError, StoppedError
+from striate.memory import peak_bytes
 from striate.models import model_entry
 from striate.models.outputs import main_output
 from striate.train.averaging import Average
@@ -117,7 +118,7 @@ def fit(
         network = Network.of(config, dataset)
         preprocessing = Preprocessing.from_dict(network.preprocessing)
         fabric = Fabric(accelerator=config.device, devices=1, precision=config.precision)
-        module = network.build()
+        module = network.build(dataset.vectors)
         regularise(module, config.model, model_entry(network.name))
         if config.fine_tuning.weights and not (folder / CHECKPOINT).exists():
             reporter.said(str(load_initial(module, config.fine_tuning.weights)))
@@ -377,7 +378,12 @@ def _write_derived(state: TrainingState, columns: tuple[str, ...], folder: Path)
     if state.best:
         save_weights(state.best, folder / BEST)
     if progress.finished:
-        result = {"finished": progress.finished, "best_epoch": progress.best_epoch, "seconds": progress.seconds}
+        result = {
+            "finished": progress.finished,
+            "best_epoch": progress.best_epoch,
+            "seconds": progress.seconds,
+            "peak_bytes": peak_bytes(),
+        }
         write_json(result, folder / RESULT)
 
 

@@ -77,6 +77,14 @@ class Network(BaseModel):
             "in_channels": dataset.in_channels,
             "num_classes": dataset.outputs,
         }
+        if dataset.vectors is not None:
+            if "vectors" not in entry.options:
+                raise ModelError(
+                    "a network that takes word vectors",
+                    f"{entry.name}, which does not",
+                    "Leave data.options.vectors out, or use a text_cnn.",
+                )
+            options = {"embedding_dim": dataset.vectors.shape[1]} | options
         for name, value in given.items():
             if options.pop(name, value) != value:
                 raise ModelError(
@@ -101,14 +109,16 @@ class Network(BaseModel):
             preprocessing=Preprocessing.fit(dataset).to_dict(),
         )
 
-    def build(self) -> nn.Module:
-        """Make the network with fresh weights. Raises `ModelError` for arguments it cannot take."""
+    def build(self, vectors: Tensor | None = None) -> nn.Module:
+        """Make the network with fresh weights, and the word vectors given. Raises `ModelError` for wrong arguments."""
+        given = {} if vectors is None else {"vectors": vectors}
         return create_model(
             self.name,
             spatial_dims=self.spatial_dims,
             in_channels=self.in_channels,
             num_classes=self.outputs,
             **{name: tuple(value) if isinstance(value, list) else value for name, value in self.options.items()},
+            **given,
         )
 
     def scaled(self, targets: Tensor) -> Tensor:

@@ -65,3 +65,17 @@ def test_initial_blocks_are_nearly_the_identity():
 def test_small_inputs_are_refused():
     with pytest.raises(ModelError, match="at least 32 per axis"):
         ConvNeXt(1, 2, 3, **SMALL)(torch.zeros(1, 2, 31))
+
+
+def test_smaller_networks_for_smaller_images():
+    network = create_model("convnext_tiny", in_channels=1, width=8, depths=(1, 1, 2, 1), patch=2)
+    assert network(torch.zeros(2, 1, 16, 16)).shape == (2, 10)
+    assert sum(isinstance(each, ConvNeXtBlock) for each in network.modules()) == 5
+    with pytest.raises(ModelError, match="16"):
+        network(torch.zeros(2, 1, 15, 15))
+
+
+@pytest.mark.parametrize("options", [{"depths": (1, 1, 1)}, {"depths": (1, 0, 1, 1)}, {"width": 0}, {"patch": -1}])
+def test_sizes_that_are_none(options):
+    with pytest.raises(ModelError, match=r"Expected a positive width and patch, and four positive depths; received"):
+        create_model("convnext_tiny", **options)
