@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _DATA, _NETWORK, _LEARNING = "Data", "Network", "Optimiser and schedule"
 _UNBALANCED, _AVERAGING, _TUNING = "Loss and unbalanced classes", "Averaging", "Fine-tuning and distillation"
 _ENDING, _MACHINE, _FINDERS = "Best epoch and early end", "Machine", "Finding settings, without training"
+_MAY_CHANGE = ("devices", "nodes", "strategy")
 
 
 @command(
@@ -32,6 +34,7 @@ _ENDING, _MACHINE, _FINDERS = "Best epoch and early end", "Machine", "Finding se
     striate train resnet18 --data flowers/ --from weights.pth --freeze "all but head" --unfreeze-after 2
     striate train lenet --data digits28 --find-lr
     striate train --config runs/first/config.toml --out runs/again
+    striate train resnet18 --data flowers/ --devices 2
     striate train --resume runs/first
     """
 )
@@ -198,6 +201,16 @@ def train_command(
     workers: Annotated[
         int | None, typer.Option(rich_help_panel=_MACHINE, help="Processes that prepare batches.")
     ] = None,
+    devices: Annotated[
+        int | None, typer.Option(rich_help_panel=_MACHINE, help="Processes, or GPUs, that share every batch.")
+    ] = None,
+    nodes: Annotated[
+        int | None, typer.Option(rich_help_panel=_MACHINE, help="Machines with as many devices each.")
+    ] = None,
+    strategy: Annotated[
+        str | None,
+        typer.Option(rich_help_panel=_MACHINE, help="ddp, or fsdp for networks that do not fit into one GPU."),
+    ] = None,
     # Finding settings, without training
     find_lr: Annotated[
         bool, typer.Option("--find-lr", rich_help_panel=_FINDERS, help="Try growing learning rates and draw the loss.")
@@ -252,21 +265,25 @@ def train_command(
         "seed": seed,
         "device": device,
         "precision": precision,
+        "devices": devices,
+        "nodes": nodes,
+        "strategy": strategy,
     }
     given = [(key, value) for key, value in flags.items() if value is not None]
     given += [(f"model.options.{key}", value) for key, value in map(parse_setting, option or [])]
     given += [(f"data.options.{key}", value) for key, value in map(parse_setting, data_option or [])]
     given += map(parse_setting, settings or [])
     if resume is not None:
-        if given or out is not None or config is not None or find_lr or find_batch_size:
+        changes = {key: value for key, value in given if key in _MAY_CHANGE}
+        if len(given) > len(changes) or out is not None or config is not None or find_lr or find_batch_size:
             raise InputError(
-                "--resume alone: a run keeps its own settings",
+                "--resume alone, or with --devices, --nodes and --strategy: a run keeps its own settings",
                 "--resume with other arguments",
                 "Leave them out, or start a new run with --out.",
             )
         from striate.train import resume as resume_run
 
-        _end(resume_run(resume), report=not no_report)
+        _end(resume_run(resume, changes=changes), report=not no_report)
         return
     named = {key for key, _ in given}
     no_model, no_data = not named & {"model", "model.name"}, not named & {"data", "data.source"}
@@ -277,6 +294,10 @@ def train_command(
             "For example: striate train lenet --data digits28",
         )
     check_output_folder(out)
+    if out is None and os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0":
+        raise InputError(
+            "--out, by which a restart finds the run", "torchrun --max-restarts without it", "Name the run's folder."
+        )
     from striate.train import RunConfig, fit, new_folder
 
     base = RunConfig.from_toml(config).model_dump(exclude_none=True) if config is not None else {}
@@ -292,6 +313,10 @@ def train_command(
 
 
 def _end(run: Run, *, report: bool) -> None:
+    from striate.train.processes import follows
+
+    if follows():
+        return
     name = shlex.quote(str(run.folder))
     say(f"\nThe run is in {run.folder}. Next: striate evaluate {name}")
     if report and not (run.folder / "report.html").exists():

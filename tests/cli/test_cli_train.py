@@ -184,16 +184,16 @@ def test_a_run_without_out_goes_to_a_new_folder_below_runs(chosen):
          "Expected nothing below epochs, a setting itself; received epochs.x=4. Set epochs itself."),
         ([*TRAIN[1:], "--set", "epoch=4"], ("Expected only known settings in the configuration; received epoch=4. "
          "Did you mean 'epochs'?")),
-        (["--resume", "a", "--epochs", 3], ("Expected --resume alone: a run keeps its own settings; received --resume "
-         "with other arguments. Leave them out, or start a new run with --out.")),
+        (["--resume", "a", "--epochs", 3], ("Expected --resume alone, or with --devices, --nodes and --strategy: a run keeps its "
+         "own settings; received --resume with other arguments. Leave them out, or start a new run with --out.")),
         ([*TRAIN[1:], "--out", "/dev/null/a"], ("Expected a folder to write to; received /dev/null/a, where /dev/null "
          "is a file. Choose another folder.")),
         ([*TRAIN[1:], "--averaging", "swa", "--ema-decay", 0.9],
          "Expected one kind of averaging; received ema and swa. Leave out the settings of the other."),
         ([*TRAIN[1:], "--class-weights", "a,b"], ("Expected balanced, or numbers with commas between them, for "
          "--class-weights; received 'a,b'. Write 1,2.5 for example.")),
-        (["--resume", "a", "--find-lr"], ("Expected --resume alone: a run keeps its own settings; received --resume "
-         "with other arguments. Leave them out, or start a new run with --out.")),
+        (["--resume", "a", "--find-lr"], ("Expected --resume alone, or with --devices, --nodes and --strategy: a run keeps its "
+         "own settings; received --resume with other arguments. Leave them out, or start a new run with --out.")),
         (["--config", "no.toml"], ("Expected a configuration file; received no.toml, which does not exist. "
          "Check the path.")),
     ],
