@@ -74,7 +74,8 @@ def summed(values: Tensor) -> Tensor:
     """
     if not _together() or not torch.is_grad_enabled():
         return values
-    added: Tensor = _Sum.apply(values * _Together.counted)
+    add: Any = _Sum.apply
+    added: Tensor = add(values * _Together.counted)
     return added
 
 
@@ -85,8 +86,10 @@ class _Synchronised(_BatchNorm):
         """Normalise the samples of all processes together in training, and as PyTorch does in evaluation."""
         if not self.training:
             return super().forward(input)
-        self._check_input_dim(input)
-        output, mean, variance, count = _Normalise.apply(input, self.weight, self.bias, self.eps, _Together.counted)
+        self._check_input_dim(input)  # type: ignore[no-untyped-call]
+        normalise: Any = _Normalise.apply
+        output: Tensor
+        output, mean, variance, count = normalise(input, self.weight, self.bias, self.eps, _Together.counted)
         if self.track_running_stats:
             self._learn(mean, variance * (count / (count - 1).clamp_min(1)))
         return output
@@ -135,7 +138,7 @@ class _Normalise(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, input: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, counted: bool
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the output, and mean, variance and number of the values of each channel."""
@@ -158,7 +161,7 @@ class _Normalise(torch.autograd.Function):
         return output.to(input.dtype), mean, variance, number
 
     @staticmethod
-    def backward(  # type: ignore[override]
+    def backward(
         ctx: Any, grad_output: Tensor, *_: Tensor
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
         """Return the gradients of input, weight and bias."""
@@ -200,12 +203,12 @@ class _Sum(torch.autograd.Function):
     """The sum over all processes, each of which passes on the gradient of it, and gets the sum of these."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, values: Tensor) -> Tensor:
         """Add the values of all."""
         return _added(values.clone())
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         """Add the gradients of all."""
         return _added(gradient.clone())
 

@@ -314,9 +314,7 @@ def _fit(
                             if lockstep.agree_to_stop():
                                 raise stop()
                 metrics = {"train_loss": progress.sums.loss, f"train_{training.score}": progress.sums.score}
-                row = EpochMetrics(
-                    progress.epoch + 1, progress.step, rate_at(progress.step - 1), metrics | validated()
-                )
+                row = EpochMetrics(progress.epoch + 1, progress.step, rate_at(progress.step - 1), metrics | validated())
 
                 # What follows from it.
                 is_best = beats(row, progress.best, config.best.metric)

@@ -16,7 +16,6 @@ import pickle
 import re
 import sys
 import traceback
-import warnings
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,7 +24,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.strategies.ddp import DDPStrategy
+from torch import nn
 
 from striate.errors import ConfigError, DataError, InputError, RunError
 from striate.nn.synchronised import synchronise, uncounted
@@ -38,8 +38,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from lightning_fabric.strategies import ParallelStrategy
-    from torch import nn
+    from lightning_fabric.strategies.parallel import ParallelStrategy
     from torch.distributed import ProcessGroup
     from torch.optim import Optimizer
 
@@ -108,8 +107,25 @@ def launch(config: RunConfig) -> Processes:
         _Groups.talk = dist.new_group(backend="gloo") if on_gpus else None
         # A group of their own keeps the sums of batch norms apart from those of gradients, which overlap with them.
         _Groups.norms = dist.new_group()
+        _hush(fabric)
         _Groups.made = True
     return Processes(fabric, here)
+
+
+def _hush(fabric: Fabric) -> None:
+    """Let PyTorch say where nobody hears it, once, that looking for unused parameters takes time: it knows no filter."""
+    if not isinstance(fabric.strategy, DDPStrategy):
+        return
+    with torch.random.fork_rng(devices=[]):
+        model = fabric.setup(nn.Linear(1, 1))
+    heard, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        model(torch.zeros(1, 1, device=fabric.device)).sum().backward()
+    finally:
+        os.dup2(heard, 2)
+        os.close(heard)
+        os.close(nowhere)
 
 
 @contextmanager
@@ -269,17 +285,11 @@ class Processes:
     # Errors ------------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        self._warnings = warnings.catch_warnings()
-        self._warnings.__enter__()
-        if not self.alone:
-            # PyTorch tells that looking for unused parameters takes time; why it is done stands at `_strategy`.
-            warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._warnings.__exit__(None, None, None)
         if self.alone or error is None:
             return
         lost = isinstance(error, RuntimeError) and not isinstance(error, RunError) and _is_lost(error)
@@ -403,4 +413,4 @@ def _strategy(config: RunConfig) -> ParallelStrategy:
         return Sharding()
     # Looking for unused parameters serves networks that freeze or skip layers, and keeps PyTorch from arranging its
     # buckets of gradients anew after the first step, which would change the last bits of a run that is resumed.
-    return DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
+    return DDPStrategy(find_unused_parameters=True, forward_sync_buffers=False)

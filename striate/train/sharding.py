@@ -13,14 +13,14 @@ import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from lightning_fabric.strategies import FSDPStrategy
+import torch
+from lightning_fabric.strategies.fsdp import FSDPStrategy
 
 from striate.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import torch
     from torch import nn
 
     from striate.train.config import RunConfig
@@ -29,7 +29,7 @@ _LEAST = 2**20  # parameters of a unit that is fetched at once
 
 
 class Sharding(FSDPStrategy):
-    """Fabric's FSDP strategy; on CPUs too, where it is of use for tests."""
+    """Fabric's FSDP strategy, with units of a million parameters or more."""
 
     def __init__(self) -> None:
         from torch.distributed.fsdp.wrap import size_based_auto_wrap_policy
@@ -37,23 +37,15 @@ class Sharding(FSDPStrategy):
         policy = functools.partial(size_based_auto_wrap_policy, min_num_params=_LEAST)
         super().__init__(auto_wrap_policy=policy, state_dict_type="full")
 
-    def setup_module(self, module: nn.Module) -> nn.Module:
-        """Spread a network's weights over the processes."""
-        if self.root_device.type != "cpu":
-            return super().setup_module(module)
-        from torch.distributed.fsdp import FullyShardedDataParallel
-
-        return FullyShardedDataParallel(
-            module,
-            sharding_strategy=self.sharding_strategy,
-            mixed_precision=self.mixed_precision_config,
-            device_id=self.root_device,
-            **self._fsdp_kwargs,
-        )
-
 
 def check_sharding(config: RunConfig) -> None:
     """Check that what a run asks for can be had with weights in parts. Raises `ConfigError`."""
+    if config.device not in ("auto", "cuda") or not torch.cuda.is_available():
+        raise ConfigError(
+            "GPUs for strategy='fsdp'",
+            f"strategy='fsdp' with device={config.device!r}",
+            "Use strategy='ddp': PyTorch spreads weights over GPUs only.",
+        )
     if config.averaging.name != "none":
         raise ConfigError(
             "averaging='none' with strategy='fsdp'",
@@ -83,7 +75,8 @@ class WholeModel:
 
         with _quietly():
             options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-            return dict(get_model_state_dict(self._model, options=options))
+            weights: Any = get_model_state_dict(self._model, options=options)
+            return dict(weights)
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
         """Take weights, which every process has to have whole."""
@@ -124,7 +117,7 @@ class WholeOptimizer:
         ]
         named = {self._names[number]: kept for number, kept in state["state"].items()}
         with _quietly():
-            whole = {"state": named, "param_groups": groups}
+            whole: Any = {"state": named, "param_groups": groups}
             set_optimizer_state_dict(
                 self._model, self._optimizer, whole, options=StateDictOptions(full_state_dict=True)
             )

@@ -28,6 +28,7 @@ from striate.train import Quiet, RunConfig, fit
 from striate.train.checkpoint import read_checkpoint
 from striate.train.feed import Turn, piece_of
 from striate.train.progress import Sums
+from striate.train.sharding import check_sharding
 from striate.train.spool import packed, unpacked
 
 if TYPE_CHECKING:
@@ -78,9 +79,7 @@ def test_two_processes_do_what_one_does(together: ModuleType, tmp_path: Path) ->
         config = together.config(**changes | {"devices": 1})
         alone = fit(config, tmp_path / "one" / name, dataset=together.data_of(name), reporter=Quiet())
         for file in ("last", "best"):
-            mine, theirs = (
-                load_file(tmp_path / count / name / f"{file}.safetensors") for count in ("one", "two")
-            )
+            mine, theirs = (load_file(tmp_path / count / name / f"{file}.safetensors") for count in ("one", "two"))
             for key in mine:
                 torch.testing.assert_close(theirs[key], mine[key], rtol=2e-4, atol=2e-6, msg=f"{name}: {key}")
         table = (tmp_path / "two" / name / "metrics.csv").read_text().splitlines()
@@ -266,8 +265,6 @@ class Told(Quiet):
         self.said_all.append(message)
 
 
-
-
 def test_an_error_in_one_process_ends_all(tmp_path: Path) -> None:
     told = run(SCRIPT, "broken", tmp_path, code=2)
     wanted = "DataError: Expected a whole file; received item 7, which is torn. Mend it."
@@ -317,10 +314,23 @@ def test_more_gpus_than_there_are(monkeypatch: Any, tmp_path: Path) -> None:
         fit(config, tmp_path / "run")
 
 
-def test_fsdp_needs_gpus(tmp_path: Path) -> None:
+def test_fsdp_needs_gpus(monkeypatch: Any) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     config = RunConfig(model="lenet", data="digits28", devices=2, device="cpu", strategy="fsdp")
-    with pytest.raises(ConfigError, match="strategy='fsdp'"):
-        fit(config, tmp_path / "run")
+    with pytest.raises(ConfigError) as error:
+        check_sharding(config)
+    assert str(error.value) == (
+        "Expected GPUs for strategy='fsdp'; received strategy='fsdp' with device='cpu'. Use strategy='ddp': PyTorch "
+        "spreads weights over GPUs only."
+    )
+
+
+@pytest.mark.parametrize("changes", [{"averaging": "ema"}, {"precision": "64-true"}])
+def test_what_fsdp_cannot_do(monkeypatch: Any, changes: dict[str, str]) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    config = RunConfig(model="lenet", data="digits28", devices=2, strategy="fsdp", **changes)
+    with pytest.raises(ConfigError, match="with strategy='fsdp'"):
+        check_sharding(config)
 
 
 def test_campaigns_are_of_single_processes(tmp_path: Path) -> None:

@@ -23,7 +23,6 @@ from striate.train import Quiet, RunConfig, fit
 from striate.train.processes import follows
 
 
-
 def net(
     spatial_dims: int, in_channels: int, num_classes: int, *, norm: bool = False, dropout: float = 0.0
 ) -> nn.Module:
@@ -99,7 +98,11 @@ SAME: dict[str, dict[str, Any]] = {
     "weights": {"loss": {"name": "focal", "class_weights": "balanced"}, "optimizer": {"name": "sgd", "l2": 0.01}},
     "mixed": {"augmentation": [{"name": "crop", "padding": 1}, {"name": "mixup", "alpha": 1.0}]},
     "averaged": {"averaging": {"name": "swa", "start": 0.0}, "model": {"name": "net", "options": {"norm": True}}},
-    "frozen": {"fine_tuning": {"freeze": ["0"], "unfreeze_after": 1}, "averaging": {"name": "ema"}},
+    "frozen": {
+        "fine_tuning": {"freeze": ["0"], "unfreeze_after": 1},
+        "averaging": {"name": "ema"},
+        "optimizer": {"name": "sgd", "momentum": 0.0, "learning_rate": 0.05},
+    },
     "masks": {"model": {"name": "masks", "options": {"norm": True}}, "loss": "dice_cross_entropy"},
     "masks weighed": {"model": "masks", "loss": {"name": "cross_entropy", "class_weights": "balanced"}},
 }
@@ -250,6 +253,6 @@ def killed(folder: Path, given: dict[str, Any]) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     register_networks()
-    {
-        task.__name__: task for task in (same, normalised, interrupted, broken, whole, killed)
-    }[sys.argv[1]](Path(sys.argv[2]), json.loads(sys.argv[3]) if len(sys.argv) > 3 else {})
+    {task.__name__: task for task in (same, normalised, interrupted, broken, whole, killed)}[sys.argv[1]](
+        Path(sys.argv[2]), json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}
+    )
