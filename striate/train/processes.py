@@ -97,6 +97,8 @@ def launch(config: RunConfig) -> Processes:
     fabric = Fabric(
         accelerator=config.device, strategy=strategy, devices=devices, num_nodes=nodes, precision=config.precision
     )
+    if restarted():
+        _join_again(fabric)
     with _watched():
         fabric.launch()
     device = fabric.device
@@ -110,6 +112,16 @@ def launch(config: RunConfig) -> Processes:
         _hush(fabric)
         _Groups.made = True
     return Processes(fabric, here)
+
+
+def _join_again(fabric: Fabric) -> None:
+    """Meet the others apart from what the processes before a restart have left in torchrun's store: their addresses."""
+    if dist.is_initialized():
+        return
+    store, rank, size = next(dist.rendezvous("env://"))
+    apart = dist.PrefixStore(f"restart {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+    backend = "nccl" if fabric.device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=apart, rank=rank, world_size=size)
 
 
 def _hush(fabric: Fabric) -> None:
