@@ -158,7 +158,7 @@ def main() -> None:
     write_results(
         result_file("kill_and_resume", arguments.threads),
         [
-            f"lenet on digits28 with dropout, crops, mixup, EMA and steps of two batches, "
+            "lenet on digits28 with dropout, crops, mixup, EMA and steps of two batches",
             f"{arguments.processes} processes with {arguments.workers} workers each",
             f"{arguments.epochs} epochs, SIGKILL at random moments, seed {seed}",
         ],

@@ -46,7 +46,7 @@ def synchronise(model: nn.Module, group: ProcessGroup | None = None) -> int:
     _Together.group = group
     found = 0
     for module in model.modules():
-        kind = type(module)
+        kind: Any = type(module)
         if isinstance(module, _BatchNorm) and kind.forward is _BatchNorm.forward and kind is not nn.SyncBatchNorm:
             module.__class__ = _synchronised(kind)
             found += 1
@@ -165,9 +165,9 @@ class _Normalise(torch.autograd.Function):
         ctx: Any, grad_output: Tensor, *_: Tensor
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
         """Return the gradients of input, weight and bias."""
-        input, weight, mean, inverse, number = ctx.saved_tensors
-        values, gradient = _exact(input), _exact(grad_output)
-        over = _over(input)
+        given, weight, mean, inverse, number = ctx.saved_tensors
+        values, gradient = _exact(given), _exact(grad_output)
+        over = _over(given)
         normalised = (values - _along(mean, values)) * _along(inverse, values)
         of_bias, of_weight = gradient.sum(over), (gradient * normalised).sum(over)
         of_input = None
@@ -176,7 +176,7 @@ class _Normalise(torch.autograd.Function):
             along, across = sums.to(values.dtype).chunk(2)
             scale = (inverse if weight is None else inverse * weight.to(values.dtype)) * ctx.counted
             of_input = gradient - _along(along, values) - normalised * _along(across, values)
-            of_input = (of_input * _along(scale, values)).to(input.dtype)
+            of_input = (of_input * _along(scale, values)).to(given.dtype)
         return (
             of_input,
             of_weight.to(weight.dtype) if ctx.needs_input_grad[1] else None,

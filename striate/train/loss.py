@@ -237,8 +237,8 @@ class DiceCrossEntropy(_Loss):
         if self.void is not None:
             said = said * (targets != self.void).unsqueeze(1)
         over = [0, *range(2, outputs.ndim)]
-        both, either = summed(torch.stack(((said * truth).sum(over), said.sum(over) + truth.sum(over))))
-        return entropy + self.dice * (1 - ((2 * both + 1) / (either + 1)).mean())
+        sums = summed(torch.stack(((said * truth).sum(over), said.sum(over) + truth.sum(over))))
+        return entropy + self.dice * (1 - ((2 * sums[0] + 1) / (sums[1] + 1)).mean())
 
 
 Loss: TypeAlias = (
@@ -302,5 +302,5 @@ def _counted(targets: Tensor, outputs: Tensor, void: int | None) -> Tensor | int
     if void is None or targets.is_floating_point():
         return positions
     # Processes that share a batch weigh their losses by their positions, those of the void label too.
-    told, every = summed(torch.stack(((targets != void).sum(), targets.new_tensor(positions))))
-    return told.clamp_min(1) * (positions / every.clamp_min(1))
+    sums = summed(torch.stack(((targets != void).sum(), targets.new_tensor(positions))))
+    return sums[0].clamp_min(1) * (positions / sums[1].clamp_min(1))

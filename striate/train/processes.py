@@ -26,6 +26,7 @@ import torch.distributed as dist
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import nn
+from torch.distributed.rendezvous import rendezvous
 
 from striate.errors import ConfigError, DataError, InputError, RunError
 from striate.nn.synchronised import synchronise, uncounted
@@ -118,8 +119,8 @@ def _join_again(fabric: Fabric) -> None:
     """Meet the others apart from what the processes before a restart have left in torchrun's store: their addresses."""
     if dist.is_initialized():
         return
-    store, rank, size = next(dist.rendezvous("env://"))
-    apart = dist.PrefixStore(f"restart {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+    store, rank, size = next(rendezvous("env://"))
+    apart = dist.distributed_c10d.PrefixStore(f"restart {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
     backend = "nccl" if fabric.device.type == "cuda" else "gloo"
     dist.init_process_group(backend, store=apart, rank=rank, world_size=size)
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-
 from striate.train.embedding import embed
 from striate.train.feed import batch_bounds, in_order
 from striate.train.metrics import meter_of

@@ -219,7 +219,7 @@ def test_what_cannot_be_sent_is_not_packed(tmp_path: Path, together: ModuleType)
 def test_data_that_finds_no_room(tmp_path: Path) -> None:
     from striate.errors import RunError
 
-    with pytest.raises(RunError, match="cannot be written for the other processes .* TMPDIR"):
+    with pytest.raises(RunError, match=r"cannot be written for the other processes .* TMPDIR"):
         packed(load_data("digits28"), tmp_path / "away")
 
 
