@@ -126,7 +126,7 @@ def _join_again(fabric: Fabric) -> None:
 
 
 def _hush(fabric: Fabric) -> None:
-    """Let PyTorch say where nobody hears it, once, that looking for unused parameters takes time: it knows no filter."""
+    """Let PyTorch say once, where nobody hears it, that looking for unused parameters takes time: it has no filter."""
     if not isinstance(fabric.strategy, DDPStrategy):
         return
     with torch.random.fork_rng(devices=[]):
@@ -245,7 +245,7 @@ class Processes:
         np.random.seed(np.random.SeedSequence([seed, self.rank]).generate_state(1)[0])
 
     def piece(self, turn: Turn) -> Turn:
-        """This process's piece of a batch."""
+        """The piece of a batch that this process computes."""
         return turn if self.alone else piece_of(turn, self.rank, self.count)
 
     def places(self, size: int, rank: int | None = None) -> range:
