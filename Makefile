@@ -29,7 +29,7 @@ demo: $(INSTALLED)  ## Train a LeNet on real handwritten digits, test it, look i
 	$(BIN)/striate predict $(DEMO) $(DEMO)/look/input.png --top-k 3
 
 test: $(INSTALLED)  ## Run the tests
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-slow: $(INSTALLED)  ## Run the tests that take minutes
 	$(BIN)/python -m pytest -m slow
@@ -40,11 +40,11 @@ check: $(INSTALLED)  ## Lint, formatting, types and layering: what CI checks bes
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_layering.py
 
-bench: $(INSTALLED)  ## Measure convolutions, networks, accuracy, the training loop and recovery (MNIST=folder for MNIST); keep the machine quiet
+bench: $(INSTALLED)  ## Measure convolutions, networks, accuracy, the training loop and recovery (DATA=folder of data sets, MNIST=folder of MNIST); keep the machine quiet
 	$(BIN)/python bench/convolutions.py
 	$(BIN)/python bench/overhead.py
 	$(BIN)/python bench/networks.py --compile --peers
-	$(BIN)/python bench/accuracy.py $(if $(MNIST),--mnist $(MNIST))
+	$(BIN)/python bench/accuracy.py $(if $(DATA),--data $(DATA))
 	$(BIN)/python bench/training_loop.py $(if $(MNIST),--data $(MNIST))
 	$(BIN)/python bench/kill_and_resume.py
 

@@ -286,6 +286,7 @@ def _pixels(piece: Slice) -> npt.NDArray[np.float32]:
         pixels = np.asarray(dataset.pixel_array)
         slope = float(dataset.get("RescaleSlope", 1) or 1)
         intercept = float(dataset.get("RescaleIntercept", 0) or 0)
+    # As above, and what the decoders of compressed pixels raise.
     except Exception as error:
         raise _broken(piece.file, error) from error
     if pixels.shape != piece.size:

@@ -29,9 +29,9 @@ from striate.nn.changed import (
     plain_between,
     uses_kernels_already,
 )
-from striate.nn.fusion import Fusion, Scope, chains
+from striate.nn.fusion import Chain, Fusion, Scope, chains
 from striate.nn.layer_problem import LayerProblem
-from striate.nn.layer_times import LayerTimes, algorithms, layer_times
+from striate.nn.layer_times import LayerTimes, algorithms, following_time, layer_times
 from striate.nn.timing import Times, interleaved
 from striate.ops.compiled import obstacle as torch_only
 
@@ -102,12 +102,12 @@ def accelerate(
         with _as_found(model):
             layers = _called(model, step)
             chosen = _choose_layout(model, layers, step, layout, measure, notes)
+            found = _chains(model, layers, args, kwargs, notes) if fuse else {}
             for layer in layers:
-                _look_at(layer, chosen, train, measure, keep_slower, rounds)
+                _look_at(layer, found.get(layer.module), chosen, train, measure, keep_slower, rounds)
             changes = _changes(model, layers, chosen)
             between = sum(not is_convolution(module) for module, _, _ in changes)
-            if fuse:
-                changes += _fuse(model, layers, changes, chosen, args, kwargs, notes)
+            changes += _fuse(model, [found[m] for m, _, _ in changes if m in found], changes, chosen, notes)
             before_after = _whole(step, changes, rounds) if measure and changes else None
         _apply(changes)
     except BaseException:
@@ -240,25 +240,29 @@ def _changes(model: nn.Module, layers: list[_Layer], layout: Layout) -> list[_Ch
     return [(module, type(module), changed_class(type(module), last)) for module in able]
 
 
-def _fuse(
-    model: nn.Module,
-    layers: list[_Layer],
-    changes: list[_Change],
-    layout: Layout,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    notes: list[str],
-) -> list[_Change]:
-    """Let compiled convolutions compute what follows them in inference; returns the further layers to change."""
+def _chains(
+    model: nn.Module, layers: list[_Layer], args: tuple[Any, ...], kwargs: dict[str, Any], notes: list[str]
+) -> dict[nn.Module, Chain]:
+    """What follows the convolutions in inference and could be computed by them."""
     able = [layer.module for layer in layers if layer.reason is None and fusible(layer.module)]
     if is_convolution(model) or not able:
-        return []
+        return {}
+    flags = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        found = chains(model, able, lambda: model(*args, **kwargs))
+        return {chain.convolution: chain for chain in chains(model, able, lambda: model(*args, **kwargs))}
     except Exception as error:
         notes.append(f"nothing is fused, because in inference the model fails: {str(error).splitlines()[0]}")
-        return []
+        return {}
+    finally:
+        for module, flag in flags:
+            module.training = flag
+
+
+def _fuse(
+    model: nn.Module, found: list[Chain], changes: list[_Change], layout: Layout, notes: list[str]
+) -> list[_Change]:
+    """Let compiled convolutions compute what follows them in inference; returns the further layers to change."""
     if not found:
         return []
     scope = Scope()
@@ -320,8 +324,10 @@ def _run_changed(step: Callable[[], Any], changes: list[_Change]) -> Any:
         _apply(changes, back=True)
 
 
-def _look_at(layer: _Layer, layout: Layout, train: bool, measure: bool, keep_slower: bool, rounds: int) -> None:
-    """Measure a layer, decide whether it is changed, and write its rows."""
+def _look_at(
+    layer: _Layer, chain: Chain | None, layout: Layout, train: bool, measure: bool, keep_slower: bool, rounds: int
+) -> None:
+    """Measure a layer, decide whether it is changed, and write its rows; ``chain`` is what it could compute besides."""
     kind, parameters = type(layer.module).__name__, [p.requires_grad for p in layer.module.parameters(recurse=False)]
     measured: list[tuple[LayerReport, LayerTimes | None, int]] = []
     for (shape, input_grad), count in layer.calls.items():
@@ -348,6 +354,10 @@ def _look_at(layer: _Layer, layout: Layout, train: bool, measure: bool, keep_slo
         measured.append((row, found, count))
     ours = sum(found.ours.median * count for _, found, count in measured if found)
     theirs = sum(found.torch_in_layout.median * count for _, found, count in measured if found)
+    if chain is not None and not train and theirs:
+        # What follows costs PyTorch another pass over the output, and ours nothing.
+        shapes = [(shape, count) for (shape, _), count in layer.calls.items()]
+        theirs += sum(following_time(chain, shape, layout, rounds) * count for shape, count in shapes)
     if ours > theirs and layer.reason is None and not keep_slower and not uses_kernels_already(layer.module):
         layer.reason = f"which was faster ({theirs * 1e3:.3g} ms)"
     rows = [row for row, _, _ in measured] or [LayerReport(layer.name, kind, "", 0, {})]

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from striate.nn.changed import channels_last, convolve, convolve_transposed, uses_kernels_already
+from striate.nn.layer_problem import LayerProblem
 from striate.nn.timing import Times, interleaved
 from striate.ops.compiled import route
 from striate.ops.native import TRANSPOSED
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from striate.compiler.problem import Layout, Pass
-    from striate.nn.layer_problem import LayerProblem
+    from striate.nn.fusion import Chain
 
     Call = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
@@ -118,6 +120,24 @@ def layer_times(
         errors["ours"],
         errors["contiguous"],
     )
+
+
+def following_time(chain: Chain, input_shape: Sequence[int], layout: Layout, rounds: int) -> float:
+    """The seconds that batch norm and ReLU behind a convolution take in inference, by themselves."""
+    problem = LayerProblem.of_layer(chain.convolution, input_shape, layout)
+    output = torch.randn(problem.output_shape)
+    if layout == "channels_last":
+        output = channels_last(output)
+    norm: Any = chain.norm
+
+    def follow() -> Tensor:
+        y = output
+        if norm is not None:
+            y = F.batch_norm(y, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
+        return y if chain.relu is None else F.relu(y)
+
+    with torch.no_grad():
+        return interleaved({"following": follow}, rounds=rounds)["following"].median
 
 
 def _passes(

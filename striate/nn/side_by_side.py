@@ -108,7 +108,7 @@ def compare(
         steps[name]()
         starts[name] = time.perf_counter() - began
     added = {name: added_bytes(step) for name, step in steps.items()}
-    times = interleaved(steps, rounds=rounds)
+    times = interleaved(steps, rounds=rounds, pause=0.05 if peers else 0.0)
     return Comparison(
         tuple(Side(name, times[name], starts[name], added[name]) for name in steps),
         train,

@@ -50,13 +50,16 @@ def interleaved(
     rounds: int = 5,
     least_seconds: float = 0.005,
     clock: Callable[[], float] | None = None,
+    pause: float = 0.0,
 ) -> dict[str, Times]:
     """Time functions without arguments against each other.
 
     Each is called twice to warm up, then every round measures all of them, beginning with another one each time, so
     that a machine that grows slower meanwhile treats all alike. One measurement repeats a short function until it takes
     ``least_seconds``. The collector of cyclic garbage is kept out. ``clock`` gives seconds; where PyTorch runs on one
-    thread it is by default the time that this process has worked, which leaves out what else the machine does.
+    thread it is by default the time that this process has worked, which leaves out what else the machine does. With
+    functions of several libraries ``pause`` for some hundredths of a second before each measurement, and call the
+    function once: the threads of a library go on spinning for a while after its turn, on the processors of the next.
 
     >>> list(interleaved({"sum": lambda: sum(range(9)), "max": lambda: max(1, 2)}, rounds=3))
     ['sum', 'max']
@@ -79,6 +82,9 @@ def interleaved(
         for turn in range(rounds):
             for place in range(len(names)):
                 name = names[(turn + place) % len(names)]
+                if pause:
+                    time.sleep(pause)
+                    functions[name]()
                 seconds[name].append(_seconds(functions[name], calls[name], clock) / calls[name])
     finally:
         if collecting:

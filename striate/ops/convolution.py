@@ -89,9 +89,10 @@ def conv(
         padding_value,
         spatial_dims,
     )
+    padded = input
     if padding_mode != "zeros":
-        input, pads = extend(input, pads, padding_mode, padding_value), ((0, 0),) * len(pads)  # noqa: A001
-    output = seam.convolution(input, weight, bias, window.stride, pads, window.dilation, groups, scale, activation)
+        padded, pads = extend(input, pads, padding_mode, padding_value), ((0, 0),) * len(pads)
+    output = seam.convolution(padded, weight, bias, window.stride, pads, window.dilation, groups, scale, activation)
     if known:
         written = (stride, padding, dilation, groups, spatial_dims)
         compiled.remember(input, weight, bias, written, window.stride, pads, window.dilation)

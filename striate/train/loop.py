@@ -137,8 +137,9 @@ def _fit(
         freezing = Freezing(module, config.fine_tuning)
         if not freezing.thaws:
             freezing.apply(0)  # so that the optimiser does without
-        # Fused steps are PyTorch's fastest, but they hide the scaling of half-precision gradients from clipping.
-        fused = config.precision != "16-mixed" and not processes.sharded
+        # Fused steps are PyTorch's fastest, but they hide the scaling of half-precision gradients from clipping, and in
+        # PyTorch 2.13 that of SGD fails where some weights have a momentum and others, just thawed, have none yet.
+        fused = config.precision != "16-mixed" and not freezing.thaws and not processes.sharded
         plain_optimizer = build_optimizer(config.optimizer, module, fused=fused)
         penalty = Penalty(module, l1=config.optimizer.l1, l2=config.optimizer.l2)
         model, optimizer = fabric.setup(module, plain_optimizer)

@@ -192,7 +192,10 @@ def test_relu_of_nan_and_of_functions():
     assert outputs(stacked, x).isnan().all()
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "lenet", "densenet_bc_100_12", "googlenet"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("mobilenet_v2", "densenet_bc_100_12", "googlenet")]
+
+
+@pytest.mark.parametrize("name", ["resnet18", "lenet", *SLOW])
 def test_whole_networks(name):
     torch.manual_seed(0)
     model, x = lived_in(create_model(name, in_channels=1)), torch.randn(2, 1, 32, 32)

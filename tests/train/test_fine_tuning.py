@@ -272,3 +272,16 @@ def test_sgd_does_without_what_is_frozen_for_good() -> None:
     Freezing(model, FineTuning(freeze="all but head")).apply(0)
     held = [p for group in build_optimizer(SGD(), model).param_groups for p in group["params"]]
     assert {id(p) for p in held} == {id(model.fc.weight), id(model.fc.bias)}
+
+
+def test_weights_thaw_under_momentum(make_config: Any, dataset: Any, tmp_path: Path) -> None:
+    """Weights that have no momentum yet learn beside those that have one."""
+    config = make_config(
+        model="staged",
+        epochs=3,
+        fine_tuning={"freeze": "all but head", "unfreeze_after": 1},
+        optimizer={"name": "sgd", "learning_rate": 0.01, "momentum": 0.9},
+    )
+    folder = fit(config, tmp_path / "run", dataset=dataset, reporter=Quiet()).folder
+    buffers = torch.load(folder / "checkpoint.pt", weights_only=True)["optimizer"]["state"].values()
+    assert all(state["momentum_buffer"] is not None for state in buffers)
