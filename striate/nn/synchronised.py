@@ -145,7 +145,8 @@ class _Normalise(torch.autograd.Function):
         values = _exact(input)
         over = _over(input)
         count = values.numel() // values.shape[1] if counted else 0
-        totals = _added(torch.cat((values.sum(over).double() * counted, values.new_tensor([count]).double())))
+        counts = torch.tensor([count], dtype=torch.float64, device=values.device)
+        totals = _added(torch.cat((values.sum(over).double() * counted, counts)))
         number = totals[-1]
         mean = (totals[:-1] / number).to(values.dtype)
         centred = values - _along(mean, values)

@@ -79,8 +79,7 @@ def claimed(folder: Path, config: RunConfig, *, resume: bool, wait_seconds: floa
     """Hold a run's folder, made if need be, so that no other process writes to it.
 
     The lock is the system's and ends with the process, however that ends; ``wait_seconds`` are for one that is ending.
-    Raises as `check_folder` does, and
-    `CheckpointError` for a folder in use.
+    Raises as `check_folder` does, and `CheckpointError` for a folder in use.
     """
     lock = FileLock(folder / _LOCK)
     try:

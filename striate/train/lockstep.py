@@ -21,22 +21,18 @@ class Lockstep:
     """
 
     def __init__(self, processes: Processes, interruption: Interruption, due: Callable[[], bool]) -> None:
-        self._processes, self._interruption, self._due = processes, interruption, due
-        self._agreed = {"stop": "", "due": False}
+        self._processes, self._interruption, self._first_due = processes, interruption, due
+        self._agreed_stop, self._agreed_due = "", False
 
     @property
     def stop(self) -> str:
         """The signal that asks to stop."""
-        return self._interruption.signal if self._processes.alone else str(self._agreed["stop"])
+        return self._interruption.signal if self._processes.alone else self._agreed_stop
 
     @property
     def due(self) -> bool:
         """Whether it is time for a checkpoint."""
-        return self._due() if self._processes.alone else bool(self._agreed["due"])
-
-    def is_due(self) -> bool:
-        """Whether this process finds it time for a checkpoint."""
-        return self._due()
+        return self._first_due() if self._processes.alone else self._agreed_due
 
     def part_of(self, sums: Sums) -> Sums:
         """Where a process counts its own samples until the step is done: alone in the sums themselves."""
@@ -47,16 +43,19 @@ class Lockstep:
         if self._processes.alone:
             return step_loss, broken
         signal = self._interruption.signal
-        said = [step_loss, broken, signal == "SIGINT", signal == "SIGTERM", self._processes.first and self._due()]
+        due = self._processes.first and self._first_due()
+        said = [step_loss, broken, signal == "SIGINT", signal == "SIGTERM", due]
         numbers = [mine.loss_sum, mine.count, mine.above, mine.below, *map(float, said)]
-        loss_sum, count, above, below, loss, any_broken, interrupted, terminated, due = self._processes.added(numbers)
+        loss_sum, count, above, below, loss, *flags = self._processes.added(numbers)
+        any_broken, interrupted, terminated, any_due = (flag > 0 for flag in flags)
         sums.merge(Sums(sums.metric, loss_sum, int(count), above, below))
-        self._agreed = {"stop": "SIGINT" if interrupted else "SIGTERM" if terminated else "", "due": due > 0}
-        return loss, any_broken > 0
+        self._agreed_stop = "SIGINT" if interrupted else "SIGTERM" if terminated else ""
+        self._agreed_due = any_due
+        return loss, any_broken
 
     def agree_to_stop(self) -> str:
-        """Ask all processes alone whether they have been asked to stop, outside of a step."""
+        """Agree on nothing but whether any has been asked to stop, outside of a step; see ``stop``."""
         if not self._processes.alone:
             asked = [signal for signal in self._processes.gathered(self._interruption.signal) if signal]
-            self._agreed["stop"] = asked[0] if asked else ""
+            self._agreed_stop = asked[0] if asked else ""
         return self.stop

@@ -176,7 +176,11 @@ def _fit(
         if changed := records.enter():
             reporter.said(f"Resumed with other {', '.join(changed)}: the last bits of the result may differ.")
         clock = Clock(progress.seconds)
-        lockstep = Lockstep(processes, interruption, lambda: clock.since_saved() >= config.checkpoint_seconds)
+
+        def due() -> bool:
+            return clock.since_saved() >= config.checkpoint_seconds
+
+        lockstep = Lockstep(processes, interruption, due)
 
         def save() -> None:
             progress.seconds = clock.seconds()
@@ -332,7 +336,7 @@ def _fit(
                     progress.finished = f"no better {patience.metric} for {stale} epochs"
                 records.epoch_ended(row)
                 reporter.epoch_ended(row, best=is_best)
-                if progress.finished or processes.from_first(lambda: lockstep.is_due()):
+                if progress.finished or processes.from_first(due):
                     save()
         finally:
             reporter.stopped()

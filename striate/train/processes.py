@@ -10,9 +10,11 @@ that error as its own.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import pickle
+import random
 import re
 import sys
 import traceback
@@ -26,9 +28,9 @@ import torch.distributed as dist
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import nn
-from torch.distributed.rendezvous import rendezvous
+from torch.nn.parallel import DistributedDataParallel
 
-from striate.errors import ConfigError, DataError, InputError, RunError
+from striate.errors import ConfigError, DataError, InputError, RunError, StriateError
 from striate.nn.synchronised import synchronise, uncounted
 from striate.train.feed import piece_of
 from striate.train.workers import end_with_parent
@@ -51,14 +53,6 @@ T = TypeVar("T")
 _FAILED = "striate/failed"
 _PARENT = "STRIATE_PARENT"  # in the environment: who starts the others
 _LOST = re.compile(r"gloo|NCCL|Connection (closed|reset)|Broken pipe|TCPStore|ProcessGroup", re.IGNORECASE)
-
-
-class _Groups:
-    """Groups of all processes beside the usual one, made once, because a script may train several times."""
-
-    talk: ProcessGroup | None = None
-    norms: ProcessGroup | None = None
-    made = False
 
 
 def launched_counts(config: RunConfig) -> tuple[int, int]:
@@ -86,8 +80,8 @@ def launch(config: RunConfig) -> Processes:
     started because there is no script that they could run.
     """
     devices, nodes = launched_counts(config)
+    _check_group(devices * nodes)
     if devices * nodes == 1:
-        _check_alone()
         fabric = Fabric(accelerator=config.device, devices=1, precision=config.precision)
         return Processes(fabric, fabric)
     _check_devices(config, devices)
@@ -105,18 +99,26 @@ def launch(config: RunConfig) -> Processes:
     device = fabric.device
     own: Any = [device.index] if device.type == "cuda" else 1
     here = Fabric(accelerator=device.type, devices=own, precision=config.precision)
-    if not _Groups.made:
-        on_gpus = dist.get_backend() != "gloo"
-        _Groups.talk = dist.new_group(backend="gloo") if on_gpus else None
-        # A group of their own keeps the sums of batch norms apart from those of gradients, which overlap with them.
-        _Groups.norms = dist.new_group()
-        _hush(fabric)
-        _Groups.made = True
-    return Processes(fabric, here)
+    if isinstance(strategy, DDPStrategy):
+        _hush(device)
+    return Processes(fabric, here, *_groups())
+
+
+@functools.cache
+def _groups() -> tuple[ProcessGroup | None, ProcessGroup]:
+    """Groups of all processes beside the usual one, made once, because a script may train several times.
+
+    One is for values that are not on GPUs, None where the usual group serves. The other keeps the sums of batch norms
+    apart from those of gradients, which overlap with them.
+    """
+    on_gpus = dist.get_backend() != "gloo"
+    return dist.new_group(backend="gloo") if on_gpus else None, dist.new_group()
 
 
 def _join_again(fabric: Fabric) -> None:
     """Meet the others apart from what the processes before a restart have left in torchrun's store: their addresses."""
+    from torch.distributed.rendezvous import rendezvous
+
     if dist.is_initialized():
         return
     store, rank, size = next(rendezvous("env://"))
@@ -125,16 +127,15 @@ def _join_again(fabric: Fabric) -> None:
     dist.init_process_group(backend, store=apart, rank=rank, world_size=size)
 
 
-def _hush(fabric: Fabric) -> None:
+@functools.cache
+def _hush(device: torch.device) -> None:
     """Let PyTorch say once, where nobody hears it, that looking for unused parameters takes time: it has no filter."""
-    if not isinstance(fabric.strategy, DDPStrategy):
-        return
     with torch.random.fork_rng(devices=[]):
-        model = fabric.setup(nn.Linear(1, 1))
+        model = DistributedDataParallel(nn.Linear(1, 1).to(device), find_unused_parameters=True)
     heard, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
-        model(torch.zeros(1, 1, device=fabric.device)).sum().backward()
+        model(torch.zeros(1, 1, device=device)).sum().backward()
     finally:
         os.dup2(heard, 2)
         os.close(heard)
@@ -165,8 +166,11 @@ class Processes:
     ``here`` is for networks that this process computes by itself. While it is entered, an error anywhere ends all.
     """
 
-    def __init__(self, fabric: Fabric, here: Fabric) -> None:
+    def __init__(
+        self, fabric: Fabric, here: Fabric, talk: ProcessGroup | None = None, norms: ProcessGroup | None = None
+    ) -> None:
         self.fabric, self.here = fabric, here
+        self._talk, self._norms = talk, norms
         self.rank, self.local_rank, self.count = fabric.global_rank, fabric.local_rank, fabric.world_size
 
     @property
@@ -186,7 +190,7 @@ class Processes:
         if self.alone:
             return make()
         sent: list[Any] = [make() if self.first else None]
-        dist.broadcast_object_list(sent, src=0, group=_Groups.talk)
+        dist.broadcast_object_list(sent, src=0, group=self._talk)
         made: T = sent[0]
         return made
 
@@ -195,7 +199,7 @@ class Processes:
         if self.alone:
             return [value]
         values: list[Any] = [None] * self.count
-        dist.all_gather_object(values, value, group=_Groups.talk)
+        dist.all_gather_object(values, value, group=self._talk)
         return values
 
     def to_first(self, value: T) -> list[T]:
@@ -203,7 +207,7 @@ class Processes:
         if self.alone:
             return [value]
         values: list[Any] | None = [None] * self.count if self.first else None
-        dist.gather_object(value, values, dst=0, group=_Groups.talk)
+        dist.gather_object(value, values, dst=0, group=self._talk)
         return values or []
 
     def added(self, numbers: list[float]) -> list[float]:
@@ -211,7 +215,7 @@ class Processes:
         if self.alone:
             return numbers
         sums = torch.tensor(numbers, dtype=torch.float64)
-        dist.all_reduce(sums, group=_Groups.talk)
+        dist.all_reduce(sums, group=self._talk)
         return sums.tolist()
 
     def any(self, said: bool) -> bool:
@@ -232,14 +236,12 @@ class Processes:
     def synchronise(self, module: nn.Module) -> None:
         """Let batch norms use the samples of all processes."""
         if not self.alone:
-            synchronise(module, _Groups.norms)
+            synchronise(module, self._norms)
 
     def reseed(self, seed: int) -> None:
         """Give every process random numbers of its own; the first keeps those that one process would have."""
         if self.rank == 0:
             return
-        import random
-
         torch.manual_seed(seed + (self.rank << 32))
         random.seed(f"{seed} {self.rank}")
         np.random.seed(np.random.SeedSequence([seed, self.rank]).generate_state(1)[0])
@@ -305,7 +307,7 @@ class Processes:
     ) -> None:
         if self.alone or error is None:
             return
-        lost = isinstance(error, RuntimeError) and not isinstance(error, RunError) and _is_lost(error)
+        lost = _is_lost(error)
         if self.first:
             self._end_others()
             if lost:
@@ -316,6 +318,7 @@ class Processes:
             return
         if not lost and isinstance(error, Exception):
             _publish(error, self)
+        self._end_others()
         # The first process tells of it. Fabric would kill that one before it could, if another left with an error.
         code = 2 if isinstance(error, InputError) else 1
         raise SystemExit(code if dist.is_torchelastic_launched() or "SLURM_PROCID" in os.environ else 0) from None
@@ -336,6 +339,8 @@ class Processes:
 
 def _is_lost(error: BaseException) -> bool:
     """Whether an exchange has failed because another process is gone."""
+    if isinstance(error, StriateError) or not isinstance(error, RuntimeError):
+        return False
     return isinstance(error, dist.DistError) or bool(_LOST.search(str(error)))
 
 
@@ -378,11 +383,12 @@ def _store() -> Any:
 # What must be there --------------------------------------------------------------------------------------------------
 
 
-def _check_alone() -> None:
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+def _check_group(count: int) -> None:
+    """Check that a run has as many processes as those before it in the same script, whose group it uses."""
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() != count:
         raise ConfigError(
             f"{dist.get_world_size()} processes, as in the runs before it in this script",
-            "a run with one",
+            f"a run with {count}",
             "Train it in a script of its own.",
         )
 
@@ -397,12 +403,6 @@ def _check_devices(config: RunConfig, devices: int) -> None:
         )
     if config.device == "mps" or (config.device == "auto" and torch.backends.mps.is_available()):
         raise ConfigError("one device on Apple's GPUs", f"devices={devices}", "Use devices=1, or device='cpu'.")
-    if dist.is_initialized() and dist.get_world_size() != devices * launched_counts(config)[1]:
-        raise ConfigError(
-            f"{dist.get_world_size()} processes, as in the runs before it in this script",
-            f"devices={devices} and nodes={config.nodes}",
-            "Train it in a script of its own.",
-        )
 
 
 def _check_script(count: int) -> None:

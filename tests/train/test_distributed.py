@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -54,7 +57,8 @@ def together() -> Iterator[ModuleType]:
 
 
 def environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LOCAL_", "MASTER_", "PYTEST"))}
+    strange = ("LOCAL_", "MASTER_", "PYTEST")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(strange)}
     return kept | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
 
 
@@ -66,15 +70,53 @@ def run(*words: object, code: int = 0, **more: str) -> str:
     return done.stdout + done.stderr
 
 
-TORCHRUN = ("-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2)
+class Pairs:
+    """Runs tasks of the script in two processes at a time, in the place of ``torchrun``, whose store it keeps."""
+
+    def __init__(self) -> None:
+        self._server = subprocess.Popen(
+            [sys.executable, SCRIPT], env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self._new_store()
+
+    def _new_store(self) -> None:
+        self._store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+
+    def run(self, task: str, folder: Path, *codes: int, restarts: int = 0) -> str:
+        """Return what the two print, once they have ended with such codes: by default 0."""
+        if not restarts:
+            self._new_store()
+        told = {"LOCAL_WORLD_SIZE": 2, "WORLD_SIZE": 2, "GROUP_RANK": 0, "TORCHELASTIC_USE_AGENT_STORE": True}
+        told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": self._store.port}
+        told |= {"TORCHELASTIC_RUN_ID": "none", "TORCHELASTIC_RESTART_COUNT": restarts}
+        asked = {"task": task, "folder": str(folder), "environment": {name: str(told[name]) for name in told}}
+        assert self._server.stdin is not None
+        assert self._server.stdout is not None
+        self._server.stdin.write(json.dumps(asked) + "\n")
+        self._server.stdin.flush()
+        ended = json.loads(self._server.stdout.readline())
+        output = "".join((folder / f"output-{rank}").read_text() for rank in range(2))
+        assert ended == list(codes or (0, 0)), output
+        return output
+
+    def close(self) -> None:
+        self._server.communicate()  # it ends with its input
+
+
+@pytest.fixture(scope="module")
+def pairs() -> Iterator[Pairs]:
+    pairs = Pairs()
+    yield pairs
+    pairs.close()
 
 
 # The same as one process ---------------------------------------------------------------------------------------------
 
 
-def test_two_processes_do_what_one_does(together: ModuleType, tmp_path: Path) -> None:
+def test_two_processes_do_what_one_does(together: ModuleType, tmp_path: Path, pairs: Pairs) -> None:
     """Uneven and empty pieces, accumulation, batch norm, mixing, averages, freezing, and losses that are no means."""
-    run(SCRIPT, "same", tmp_path / "two")
+    (tmp_path / "two").mkdir()
+    pairs.run("same", tmp_path / "two")
     for name, changes in together.SAME.items():
         config = together.config(**changes | {"devices": 1})
         alone = fit(config, tmp_path / "one" / name, dataset=together.data_of(name), reporter=Quiet())
@@ -93,8 +135,8 @@ def test_two_processes_do_what_one_does(together: ModuleType, tmp_path: Path) ->
     assert tomllib.loads((tmp_path / "two" / "plain" / "config.toml").read_text())["devices"] == 2
 
 
-def test_batch_norm_over_two_processes(tmp_path: Path) -> None:
-    run(SCRIPT, "normalised", tmp_path)
+def test_batch_norm_over_two_processes(tmp_path: Path, pairs: Pairs) -> None:
+    pairs.run("normalised", tmp_path)
     stored = torch.load(tmp_path / "normalised.pt")
     for found in stored["found"].values():
         layer = nn.BatchNorm1d(3).double()
@@ -227,12 +269,12 @@ def test_data_that_finds_no_room(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def hard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def hard(tmp_path_factory: pytest.TempPathFactory, pairs: Pairs) -> Path:
     """A folder with a run that was stopped in its second process, a copy of it, and the same resumed and whole."""
     folder = tmp_path_factory.mktemp("hard")
-    run(SCRIPT, "interrupted", folder, code=3)
+    pairs.run("interrupted", folder, 3, 1)
     shutil.copytree(folder / "cut", folder / "copy")
-    run(SCRIPT, "whole", folder)
+    pairs.run("whole", folder)
     return folder
 
 
@@ -243,7 +285,7 @@ def test_stopped_in_the_second_process_and_resumed(hard: Path) -> None:
     """With dropout, batch norm, augmentation, an average and, once resumed, workers: to the bits of a whole run."""
     told = (hard / "told").read_text()
     place = r"step (8|9|10) \(epoch 2 of 3, batch [123] of 7\)"
-    assert re.match(rf"StoppedError: Stopped by SIGTERM after {place}.* True$", told)
+    assert re.match(rf"StoppedError: Stopped by SIGTERM after {place}", told)
     assert len(read_checkpoint(hard / "copy" / "checkpoint.pt")["rng"]) == 2
     for file in RESULTS:
         assert (hard / "whole" / file).read_bytes() == (hard / "cut" / file).read_bytes(), file
@@ -265,20 +307,52 @@ class Told(Quiet):
         self.said_all.append(message)
 
 
-def test_an_error_in_one_process_ends_all(tmp_path: Path) -> None:
-    told = run(SCRIPT, "broken", tmp_path, code=2)
-    wanted = "DataError: Expected a whole file; received item 7, which is torn. Mend it."
-    assert (tmp_path / "told").read_text() == wanted
-    assert "Traceback" not in told
+def test_an_error_in_one_process_ends_all(tmp_path: Path, pairs: Pairs) -> None:
+    assert "Traceback" not in pairs.run("broken", tmp_path, 2, 2)
+    assert (tmp_path / "told").read_text() == TORN
 
 
-def test_a_killed_process_is_started_again_and_goes_on(tmp_path: Path, hard: Path) -> None:
+TORN = "DataError: Expected a whole file; received item 7, which is torn. Mend it."
+
+
+@pytest.mark.slow
+def test_an_error_in_one_process_ends_all_that_a_script_has_started(tmp_path: Path) -> None:
+    assert "Traceback" not in run(SCRIPT, "broken", tmp_path, code=2)
+    assert (tmp_path / "told").read_text() == TORN
+
+
+def test_processes_with_other_data_are_refused(tmp_path: Path, pairs: Pairs) -> None:
+    pairs.run("other_data", tmp_path, 2, 2)
+    assert (tmp_path / "told").read_text() == (
+        "DataError: Expected the same data in all processes; received samples, labels or classes that differ between "
+        "them. Copy the data to every machine, or put it where all of them find it."
+    )
+
+
+def test_a_killed_process_ends_the_other_and_a_restart_goes_on(tmp_path: Path, hard: Path, pairs: Pairs) -> None:
+    pairs.run("killed", tmp_path, 1, -signal.SIGKILL)
+    assert (tmp_path / "told").read_text() == (
+        "RunError: Another process of this run has died; often memory ran out. The checkpoint is whole: go on with "
+        "`striate train --resume`."
+    )
+    pairs.run("killed", tmp_path, restarts=1)
+    went_on(tmp_path / "killed", hard / "whole")
+
+
+TORCHRUN = ("-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2)
+
+
+@pytest.mark.slow
+def test_torchrun_starts_a_killed_process_again(tmp_path: Path, hard: Path) -> None:
     run(*TORCHRUN, "--max-restarts", 3, SCRIPT, "killed", tmp_path)
-    state = read_checkpoint(tmp_path / "killed" / "checkpoint.pt")
-    assert state["progress"]["finished"] == "all 3 epochs"
-    assert (tmp_path / "killed" / "environment.json").read_text().count('"started"') == 2
+    went_on(tmp_path / "killed", hard / "whole")
+
+
+def went_on(folder: Path, whole: Path) -> None:
+    assert read_checkpoint(folder / "checkpoint.pt")["progress"]["finished"] == "all 3 epochs"
+    assert (folder / "environment.json").read_text().count('"started"') == 2
     for file in RESULTS:
-        assert (tmp_path / "killed" / file).read_bytes() == (hard / "whole" / file).read_bytes(), file
+        assert (folder / file).read_bytes() == (whole / file).read_bytes(), file
 
 
 def test_the_command_with_devices_tells_once(tmp_path: Path) -> None:
@@ -312,6 +386,27 @@ def test_more_gpus_than_there_are(monkeypatch: Any, tmp_path: Path) -> None:
     config = RunConfig(model="lenet", data="digits28", devices=2, device="cuda")
     with pytest.raises(ConfigError, match="Expected at most 1 devices, the GPUs of this machine; received devices=2"):
         fit(config, tmp_path / "run")
+
+
+def test_apples_gpus_are_one_device(monkeypatch: Any, tmp_path: Path) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    config = RunConfig(model="lenet", data="digits28", devices=2, device="mps")
+    with pytest.raises(ConfigError) as error:
+        fit(config, tmp_path / "run")
+    assert str(error.value) == (
+        "Expected one device on Apple's GPUs; received devices=2. Use devices=1, or device='cpu'."
+    )
+
+
+def test_runs_of_one_script_have_the_same_number_of_processes(monkeypatch: Any, tmp_path: Path) -> None:
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    with pytest.raises(ConfigError) as error:
+        fit(RunConfig(model="lenet", data="digits28", device="cpu"), tmp_path / "run")
+    assert str(error.value) == (
+        "Expected 2 processes, as in the runs before it in this script; received a run with 1. Train it in a script of "
+        "its own."
+    )
 
 
 def test_fsdp_needs_gpus(monkeypatch: Any) -> None:

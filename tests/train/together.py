@@ -1,6 +1,7 @@
-"""What the tests of several processes run in each of them: ``python together.py TASK FOLDER [settings as JSON]``.
+"""What the tests of several processes run in each of them: ``python together.py TASK FOLDER``.
 
-The first process writes what it finds to ``FOLDER``.
+The first process writes what it finds to ``FOLDER``. Without arguments it serves: most of what a pair of processes
+takes is to import everything, and pairs that are forked from one process do without.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ import json
 import os
 import signal
 import sys
-import time
+import traceback
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import nn
@@ -21,6 +23,9 @@ from striate.errors import DataError, StriateError
 from striate.models.registry import register
 from striate.train import Quiet, RunConfig, fit
 from striate.train.processes import follows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def net(
@@ -113,14 +118,14 @@ def data_of(name: str) -> Dataset:
     return dataset("segmentation" if name.startswith("masks") else "classification", count=49 if name == "norm" else 53)
 
 
-def same(folder: Path, given: dict[str, Any]) -> None:
+def same(folder: Path) -> None:
     """Train every run of SAME."""
     for name, changes in SAME.items():
         run = fit(config(**changes), folder / name, dataset=data_of(name), reporter=Quiet())
         assert run.finished, "every process gets the run"
 
 
-def normalised(folder: Path, given: dict[str, Any]) -> None:
+def normalised(folder: Path) -> None:
     """Batch norm over uneven pieces, one of which does not count, and its gradients, in float64."""
     from striate.nn.synchronised import synchronise, uncounted
     from striate.train.processes import launch
@@ -156,17 +161,6 @@ def normalised(folder: Path, given: dict[str, Any]) -> None:
                 assert not piece.grad.any()
     if not follows():
         torch.save({"whole": whole, "found": found}, folder / "normalised.pt")
-
-
-class At(Quiet):
-    """Does something at a step of this process, or of another."""
-
-    def __init__(self, step: int, action: Any) -> None:
-        self.step, self.action = step, action
-
-    def stepped(self, step: int, sums: Any) -> None:
-        if step == self.step:
-            self.action()
 
 
 class ActAtFetch(TensorSamples):
@@ -214,45 +208,89 @@ def kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def interrupted(folder: Path, given: dict[str, Any]) -> None:
-    """The second process alone is asked to stop, in the middle of an epoch."""
-    data = dataset(train=ActAtFetch(samples(53, 1, ""), 9, on_second(terminate)))
-    changes = HARD | {"data": {"source": "rows"}}
-    began = time.perf_counter()
+@contextmanager
+def told(folder: Path, code: int) -> Iterator[None]:
+    """Write down the error that the first process raises, and end with ``code``; the others end before."""
     try:
-        fit(config(**changes), folder / "cut", dataset=data, reporter=Quiet())
-    except StriateError as error:
-        (folder / "told").write_text(f"{type(error).__name__}: {error} {time.perf_counter() - began < 30}")
-        raise SystemExit(3) from None
-
-
-def broken(folder: Path, given: dict[str, Any]) -> None:
-    """The second process alone fails."""
-    data = dataset(train=ActAtFetch(samples(53, 1, ""), 3, on_second(fail)))
-    try:
-        fit(config(), folder / "broken", dataset=data, reporter=Quiet())
+        yield
     except StriateError as error:
         (folder / "told").write_text(f"{type(error).__name__}: {error}")
-        raise SystemExit(2) from None
+        raise SystemExit(code) from None
 
 
-def whole(folder: Path, given: dict[str, Any]) -> None:
+def interrupted(folder: Path) -> None:
+    """The second process alone is asked to stop, in the middle of an epoch."""
+    data = dataset(train=ActAtFetch(samples(53, 1, ""), 9, on_second(terminate)))
+    with told(folder, 3):
+        fit(config(**HARD | {"data": {"source": "rows"}}), folder / "cut", dataset=data, reporter=Quiet())
+
+
+def broken(folder: Path) -> None:
+    """The second process alone fails."""
+    data = dataset(train=ActAtFetch(samples(53, 1, ""), 3, on_second(fail)))
+    with told(folder, 2):
+        fit(config(), folder / "broken", dataset=data, reporter=Quiet())
+
+
+def other_data(folder: Path) -> None:
+    """The second process has other data than the first."""
+    with told(folder, 2):
+        fit(config(), folder / "other", dataset=dataset(count=53 - int(os.environ["RANK"])), reporter=Quiet())
+
+
+def whole(folder: Path) -> None:
     """A run with everything that can go wrong when it is resumed, never stopped; and the one that was, resumed."""
     fit(config(**HARD), folder / "whole", dataset=dataset(), reporter=Quiet())
     fit(config(**HARD), folder / "cut", dataset=dataset(), reporter=Quiet(), resume=True)
 
 
-def killed(folder: Path, given: dict[str, Any]) -> None:
+def killed(folder: Path) -> None:
     """One process kills itself, the first time; ``torchrun`` starts all again."""
     first_time = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
     data = dataset(train=ActAtFetch(samples(53, 1, ""), 11, on_second(kill))) if first_time else dataset()
     changes = HARD | {"data": {"source": "rows"}, "checkpoint_seconds": 0.0, "devices": 1}
-    fit(config(**changes), folder / "killed", dataset=data, reporter=Quiet())
+    with told(folder, 1):
+        fit(config(**changes), folder / "killed", dataset=data, reporter=Quiet())
+
+
+TASKS = {task.__name__: task for task in (same, normalised, interrupted, broken, other_data, whole, killed)}
+
+
+def serve() -> None:
+    """Fork two processes for each line read, with the environment that torchrun would give, and tell how they end."""
+    for line in sys.stdin:
+        asked = json.loads(line)
+        pair = [os.fork() or take_part(rank, **asked) for rank in range(2)]
+        codes = [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in pair]
+        sys.stdout.write(json.dumps(codes) + "\n")
+        sys.stdout.flush()
+
+
+def take_part(rank: int, task: str, folder: str, environment: dict[str, str]) -> NoReturn:
+    """Run a task in a process that was forked, and end it."""
+    signal.alarm(100)  # for those that wait for each other
+    os.environ.update(environment, RANK=str(rank), LOCAL_RANK=str(rank))
+    with Path(folder, f"output-{rank}").open("w") as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
+    code = 1
+    try:
+        TASKS[task](Path(folder))
+        code = 0
+    except SystemExit as error:
+        code = int(error.code or 0)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     register_networks()
-    {task.__name__: task for task in (same, normalised, interrupted, broken, whole, killed)}[sys.argv[1]](
-        Path(sys.argv[2]), json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}
-    )
+    if len(sys.argv) == 1:
+        serve()
+    else:
+        TASKS[sys.argv[1]](Path(sys.argv[2]))

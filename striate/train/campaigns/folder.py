@@ -24,7 +24,7 @@ CAMPAIGN = "campaign.json"
 SUMMARY = "summary.json"
 LOCK = ".lock"
 
-MAY_CHANGE = ("checkpoint_seconds", "data.memory_limit", "data.workers", "loggers.", "devices", "nodes", "strategy")
+MAY_CHANGE = ("checkpoint_seconds", "data.memory_limit", "data.workers", "loggers.")
 """Settings, or sections of them, without influence on what is learned."""
 
 
