@@ -100,7 +100,8 @@ class Pairs:
         return output
 
     def close(self) -> None:
-        self._server.communicate()  # it ends with its input
+        with self._server:
+            self._server.kill()
 
 
 @pytest.fixture(scope="module")
