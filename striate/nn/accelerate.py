@@ -9,15 +9,17 @@ convolution to the last; PyTorch's layers between preserve it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
+from striate.compiler.algorithms import ALGORITHMS
+from striate.compiler.workers import prepare
 from striate.errors import ModelError
 from striate.nn.acceleration import Acceleration, LayerReport, undo
 from striate.nn.changed import (
@@ -31,14 +33,16 @@ from striate.nn.changed import (
 )
 from striate.nn.fusion import Chain, Fusion, Scope, chains
 from striate.nn.layer_problem import LayerProblem
-from striate.nn.layer_times import LayerTimes, algorithms, following_time, layer_times
+from striate.nn.layer_times import LayerTimes, following_time, layer_times, routes
 from striate.nn.timing import Times, interleaved
 from striate.ops.compiled import obstacle as torch_only
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from striate.compiler.problem import Layout
+    from striate.compiler.algorithm import Algorithm
+    from striate.compiler.problem import Layout, Pass, Spec
+    from striate.ops.compiled import Route
 
 Example: TypeAlias = "Tensor | Sequence[int] | Sequence[Any] | Mapping[str, Any]"
 _LAYOUTS = ("auto", "channels_last", "contiguous")
@@ -96,13 +100,15 @@ def accelerate(
         undo(model)  # what was accelerated for another input is looked at afresh
     train = model.training if train is None else train
     args, kwargs = _arguments(model, example_input)
-    step = _step(model, args, kwargs, train)
+    forward, step = _forward(model, args, kwargs, train), _step(model, args, kwargs, train)
+    few = _forward(model, *_few(args, kwargs), train)
     notes: list[str] = []
     try:
         with _as_found(model):
-            layers = _called(model, step)
-            chosen = _choose_layout(model, layers, step, layout, measure, notes)
-            found = _chains(model, layers, args, kwargs, notes) if fuse else {}
+            layers = _called(model, forward)
+            found = _chains(model, layers, (few, forward), notes) if fuse else {}
+            _compile(layers, {} if train else found, layout, train)
+            chosen = _choose_layout(model, layers, (few, forward), step if measure else None, layout, notes)
             for layer in layers:
                 _look_at(layer, found.get(layer.module), chosen, train, measure, keep_slower, rounds)
             changes = _changes(model, layers, chosen)
@@ -153,6 +159,26 @@ def _arguments(model: nn.Module, example: Example) -> tuple[tuple[Any, ...], dic
     return given, {}
 
 
+def _few(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments with the first two samples only, which show as well what calls what and what fails."""
+    leaves = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor) and leaf.dim()]
+    batch = len(leaves[0]) if leaves else 0
+
+    def cut(leaf: Any) -> Any:
+        return leaf[:2] if isinstance(leaf, Tensor) and leaf.dim() and len(leaf) == batch else leaf
+
+    few: tuple[tuple[Any, ...], dict[str, Any]] = tree_map(cut, (args, kwargs))
+    return few
+
+
+def _forward(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], train: bool) -> Callable[[], Any]:
+    def forward() -> Any:
+        with torch.set_grad_enabled(train):
+            return model(*args, **kwargs)
+
+    return forward
+
+
 def _step(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], train: bool) -> Callable[[], Any]:
     """One run of the model, with gradients of all its parameters where it trains; gives the output."""
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -196,7 +222,7 @@ def _as_found(model: nn.Module) -> Iterator[None]:
                 vars(module)["_buffers"][name] = buffer
 
 
-def _called(model: nn.Module, step: Callable[[], Any]) -> list[_Layer]:
+def _called(model: nn.Module, forward: Callable[[], Any]) -> list[_Layer]:
     """The convolutions of a model, with the inputs that a run gives them."""
     layers = [
         _Layer(name, module, obstacle(module), {}, [])
@@ -218,7 +244,7 @@ def _called(model: nn.Module, step: Callable[[], Any]) -> list[_Layer]:
 
         hooks.append(layer.module.register_forward_pre_hook(note, with_kwargs=True))
     try:
-        step()
+        forward()
     finally:
         for hook in hooks:
             hook.remove()
@@ -241,22 +267,53 @@ def _changes(model: nn.Module, layers: list[_Layer], layout: Layout) -> list[_Ch
 
 
 def _chains(
-    model: nn.Module, layers: list[_Layer], args: tuple[Any, ...], kwargs: dict[str, Any], notes: list[str]
+    model: nn.Module, layers: list[_Layer], runs: Sequence[Callable[[], Any]], notes: list[str]
 ) -> dict[nn.Module, Chain]:
-    """What follows the convolutions in inference and could be computed by them."""
+    """What follows the convolutions in inference and could be computed by them; as the first run that works shows."""
     able = [layer.module for layer in layers if layer.reason is None and fusible(layer.module)]
     if is_convolution(model) or not able:
         return {}
     flags = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        return {chain.convolution: chain for chain in chains(model, able, lambda: model(*args, **kwargs))}
+        return {chain.convolution: chain for chain in _first(lambda run: chains(model, able, run), runs)}
     except Exception as error:
         notes.append(f"nothing is fused, because in inference the model fails: {str(error).splitlines()[0]}")
         return {}
     finally:
         for module, flag in flags:
             module.training = flag
+
+
+def _first(attempt: Callable[[Callable[[], Any]], Any], runs: Sequence[Callable[[], Any]]) -> Any:
+    """What the attempt gives with the first run with which it does not fail: a few samples may be too few for it."""
+    *early, last = runs
+    for run in early:
+        with suppress(Exception):
+            return attempt(run)
+    return attempt(last)
+
+
+def _compile(layers: list[_Layer], fused: Mapping[nn.Module, Chain], layout: str, train: bool) -> None:
+    """Compile side by side all kernels that the layers will use, which otherwise each would when it is called."""
+    known = {algorithm.name: algorithm for algorithm in ALGORITHMS}
+    order: Layout = "contiguous" if layout == "contiguous" else "channels_last"
+    kernels: list[tuple[Algorithm, Spec]] = []
+    for layer in layers:
+        for (shape, input_grad), _ in layer.calls.items() if layer.reason is None else ():
+            problem = LayerProblem.of_layer(layer.module, shape, order)
+            for pass_, found in _routes(layer, problem, order, input_grad, train).items():
+                if found.algorithm is not None and found.problem is not None:
+                    spec, chain = found.problem.spec, fused.get(layer.module)
+                    if chain is not None and pass_ == "forward":
+                        spec = chain.spec(spec)
+                    kernels.append((known[found.algorithm], spec))
+    prepare(kernels)
+
+
+def _routes(layer: _Layer, problem: LayerProblem, layout: Layout, input_grad: bool, train: bool) -> dict[Pass, Route]:
+    learns = any(p.requires_grad for p in layer.module.parameters(recurse=False))
+    return routes(layer.module, problem, layout, train and input_grad, train and learns)
 
 
 def _fuse(
@@ -290,12 +347,12 @@ def _apply(changes: list[_Change], back: bool = False) -> None:
 def _choose_layout(
     model: nn.Module,
     layers: list[_Layer],
-    step: Callable[[], Any],
+    runs: Sequence[Callable[[], Any]],
+    timed: Callable[[], Any] | None,
     layout: str,
-    measure: bool,
     notes: list[str],
 ) -> Layout:
-    """The layout asked for; on ``auto`` the one that the model accepts and that is faster."""
+    """The layout asked for; on ``auto`` the one that the model accepts in ``runs`` and that is faster if ``timed``."""
     if layout != "auto":
         return "channels_last" if layout == "channels_last" else "contiguous"
     plans = {
@@ -303,14 +360,15 @@ def _choose_layout(
         "contiguous": _changes(model, layers, "contiguous"),
     }
     try:
-        _run_changed(step, plans["channels_last"])
+        _first(lambda run: _run_changed(run, plans["channels_last"]), runs)
+        if timed is None:
+            return "channels_last"
+        _run_changed(timed, plans["channels_last"])
     except Exception as error:
         notes.append(f"contiguous, because in channels-last order the model fails: {str(error).splitlines()[0]}")
         return "contiguous"
-    if not measure:
-        return "channels_last"
     times = interleaved(
-        {name: lambda plan=plan: _run_changed(step, plan) for name, plan in plans.items()},  # type: ignore[misc]
+        {name: lambda plan=plan: _run_changed(timed, plan) for name, plan in plans.items()},  # type: ignore[misc]
         rounds=3,
     )
     return "channels_last" if times["channels_last"].median <= times["contiguous"].median else "contiguous"
@@ -328,7 +386,7 @@ def _look_at(
     layer: _Layer, chain: Chain | None, layout: Layout, train: bool, measure: bool, keep_slower: bool, rounds: int
 ) -> None:
     """Measure a layer, decide whether it is changed, and write its rows; ``chain`` is what it could compute besides."""
-    kind, parameters = type(layer.module).__name__, [p.requires_grad for p in layer.module.parameters(recurse=False)]
+    kind = type(layer.module).__name__
     measured: list[tuple[LayerReport, LayerTimes | None, int]] = []
     for (shape, input_grad), count in layer.calls.items():
         if layer.reason is not None:
@@ -336,13 +394,14 @@ def _look_at(
             measured.append((row, None, count))
             continue
         problem = LayerProblem.of_layer(layer.module, shape, layout)
-        by, obstacle_ = algorithms(layer.module, problem, layout, train and input_grad, train and any(parameters))
-        if obstacle_ is not None and not uses_kernels_already(layer.module):
-            layer.reason = obstacle_
+        by = _routes(layer, problem, layout, input_grad, train)
+        if not any(found.compiled for found in by.values()) and not uses_kernels_already(layer.module):
+            layer.reason = by["forward"].reason
         found = None
         if measure and layer.reason is None:
             found = layer_times(layer.module, shape, layout, train and input_grad, train, rounds)
-        row = LayerReport(layer.name, kind, str(problem).replace(" contiguous", ""), count, by, layer.reason)
+        told: dict[str, str] = {pass_: each.algorithm or f"PyTorch: {each.reason}" for pass_, each in by.items()}
+        row = LayerReport(layer.name, kind, str(problem).replace(" contiguous", ""), count, told, layer.reason)
         if found is not None:
             row = replace(
                 row,

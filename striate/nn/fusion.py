@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
-    from striate.compiler.problem import Activation
+    from striate.compiler.problem import Activation, Spec
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _RELUS: dict[type[nn.Module], Activation] = {nn.ReLU: "relu", nn.ReLU6: "relu6"}
@@ -132,6 +133,12 @@ class Chain(NamedTuple):
     convolution: nn.Module
     norm: nn.Module | None
     relu: nn.Module | None
+
+    def spec(self, alone: Spec) -> Spec:
+        """What a kernel is made for that computes all of it, rather than the convolution ``alone``."""
+        normed = self.norm is not None
+        activation = None if self.relu is None else _RELUS[type(self.relu)]
+        return replace(alone, bias=alone.bias or normed, scale=normed, activation=activation)
 
 
 class _Uses(TorchFunctionMode):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from striate.compiler.problem import Layout, Pass
     from striate.nn.fusion import Chain
+    from striate.ops.compiled import Route
 
     Call = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
@@ -39,21 +40,21 @@ class LayerTimes:
     torch_error: float
 
 
-def algorithms(
+def routes(
     module: nn.Module, problem: LayerProblem, layout: Layout, input_grad: bool, weight_grad: bool
-) -> tuple[dict[str, str], str | None]:
-    """What computes each pass of a layer, and why no pass is compiled, if none is."""
+) -> dict[Pass, Route]:
+    """What computes each pass of a layer, and why."""
     layer: Any = module
     passes: list[Pass] = ["forward"]
     passes += ["grad_input"] if input_grad else []
     passes += ["grad_weight"] if weight_grad else []
     x = torch.empty(problem.input_shape)
+    if layout == "channels_last":
+        x = channels_last(x)
     spec = problem.convolution.spec
-    by: dict[str, str] = {}
-    reasons = []
-    for pass_ in passes:
-        found = route(
-            channels_last(x) if layout == "channels_last" else x,
+    return {
+        pass_: route(
+            x,
             layer.weight,
             layer.bias,
             stride=spec.stride,
@@ -63,9 +64,8 @@ def algorithms(
             output_padding=problem.output_padding if problem.transposed else None,
             pass_=pass_,
         )
-        by[pass_] = found.algorithm or f"PyTorch: {found.reason}"
-        reasons += [found.reason or ""] if found.algorithm is None else []
-    return by, reasons[0] if len(reasons) == len(passes) else None
+        for pass_ in passes
+    }
 
 
 def layer_times(

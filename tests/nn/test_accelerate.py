@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
 import striate
+from striate.compiler.plan import default_jit
 from striate.errors import ModelError
 from striate.nn import accelerate as module
 from striate.nn.acceleration import undo
@@ -65,6 +66,46 @@ def test_same_results_gradients_and_statistics(name, layout):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
     for ours, theirs in zip(model.buffers(), plain.buffers(), strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_nothing_is_left_to_compile(train):
+    # Channels that no other test has, so that their kernels are new.
+    model = nn.Sequential(
+        nn.Conv2d(21 + train, 23, 3, padding=1), nn.BatchNorm2d(23), nn.ReLU6(), nn.Conv2d(23, 23, 5, groups=23),
+        nn.ConvTranspose2d(23, 11, 2, 2), nn.BatchNorm2d(11), nn.Conv2d(11, 29, 1, bias=False), nn.ReLU(),
+    ).train(train)  # fmt: skip
+    x = torch.randn(3, 21 + train, 12, 12)
+    before = default_jit().compiled
+    quick(model, x)
+    with torch.set_grad_enabled(train):
+        ready = default_jit().compiled, compiled_anywhere()
+        output = model(x)
+        if train:
+            output.sum().backward()
+    assert (default_jit().compiled, compiled_anywhere()) == ready
+    assert ready[0] > before
+
+
+def compiled_anywhere():
+    """Kernels that this process or one of its workers has compiled."""
+    return len(list(default_jit().disk.folder.iterdir()))
+
+
+def test_models_that_take_one_size_of_batch_only():
+    class Folded(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.relu = nn.Conv2d(4, 8, 3), nn.ReLU()
+
+        def forward(self, x):
+            return self.relu(self.conv(x.reshape(6, 4, 9, 9)))
+
+    model = Folded().eval()
+    report = quick(model, (3, 2, 4, 9, 9))
+    assert report.compiled == 1
+    assert report.layout == "channels_last"
+    assert report.notes == ("in inference convolutions compute 0 batch norms and 1 ReLUs that follow them",)
 
 
 def test_channels_last_from_the_first_layer_to_the_last():

@@ -10,6 +10,7 @@ Where there are few shares, their tiles are *split*: each split makes a gradient
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -28,6 +29,8 @@ TASKS = 16
 """Enough tasks for even shares of the threads."""
 SPLIT_WORTH = 12
 """How much longer a split must take than transforming its sums back, which every split does for itself."""
+MOST_HELD = 0.125
+"""Gradients that wait to be added up, beside the operands they are made of."""
 MOST_TILES, LEAST_TILES = 64, 8
 """Tiles at a time: beyond, rows of one plane no longer fit the first-level cache; below, sums are all that is moved."""
 WIDEST = 256
@@ -193,7 +196,10 @@ def cut(problem: ConvProblem, target: Target, tile: int) -> Cut:
     shares = blocks.in_blocks * blocks.out_blocks
     work = tiles * s.planes * blocks.cycles(blocks.most)
     back = s.planes * s.terms * -(-s.ocs // s.lanes) * BACK
-    splits = max(1, min(-(-TASKS // shares), int(work / (back * SPLIT_WORTH)), tiles))
+    operands = problem.batch * (s.ics * math.prod(problem.input_size) + s.ocs * math.prod(problem.output_size))
+    held = MOST_HELD * operands / (shares * blocks.gradient)
+    splits = max(1, min(-(-TASKS // shares), int(work / (back * SPLIT_WORTH)), int(held), tiles))
+    splits = 1 << splits.bit_length() - 1  # usual numbers of threads share a power of two evenly
     each = -(-tiles // splits)
     steps = max(1, -(-each // blocks.most))
     most = -(-each // steps)

@@ -210,7 +210,7 @@ class Conv(Function):
         _, needs_input, needs_weight, needs_bias, *_ = ctx.needs_input_grad
         to_input = to_weight = to_bias = None
         with uncast():
-            if needs_input:
+            if needs_input and not weight_first(weight, source):
                 to_input = grad_input(grad, weight, None, shape[2:], arguments)
             if needs_weight:
                 lie = weight.stride() if weight.is_contiguous() else like(weight.shape, weight.stride())
@@ -218,6 +218,8 @@ class Conv(Function):
                 to_bias = sums if needs_bias else None
             elif needs_bias:
                 to_bias = channel_sums(grad)
+            if needs_input and to_input is None:
+                to_input = grad_input(grad, weight, None, shape[2:], arguments)
         return None, to_input, to_weight, to_bias
 
 
@@ -251,11 +253,13 @@ class GradInput(Function):
         _, needs_output, needs_weight, needs_bias, *_ = ctx.needs_input_grad
         to_output = to_weight = None
         with uncast():
-            if needs_output:
+            if needs_output and not weight_first(weight, grad_output):
                 to_output = conv(grad, weight, None, arguments)
             if needs_weight:
                 lie = weight.stride() if weight.is_contiguous() else like(weight.shape, weight.stride())
                 to_weight, _ = grad_weight(grad_output, grad, False, weight.shape[2:], lie, arguments)
+            if needs_output and to_output is None:
+                to_output = conv(grad, weight, None, arguments)
         return None, to_output, to_weight, channel_sums(grad) if needs_bias else None, None
 
 
@@ -302,6 +306,15 @@ class GradWeight(Function):
 # Without what `Function.apply` adds for torch.func, which `at_once` has ruled out: a third of the cost of a call.
 apply_conv = super(Function, Conv).apply
 _grad_input = super(Function, GradInput).apply
+
+
+def weight_first(weight: Tensor, other: Tensor | None) -> bool:
+    """Whether the gradient of the weight is the smaller one.
+
+    The smaller comes first: it lies beside what the other needs of memory for itself, and which is gone by the end.
+    ``other`` is None where nobody wants the gradient of the weight.
+    """
+    return other is not None and weight.numel() < other.numel()
 
 
 def settled(arguments: Arguments, shape: Size, strides: Size, weight: Tensor) -> Arguments:
