@@ -18,7 +18,7 @@ import random
 import re
 import sys
 import traceback
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -351,15 +351,12 @@ def _publish(error: Exception, processes: Processes) -> None:
         # Exchanges between GPUs do not fail at once when a process is gone, so the first may not come to tell.
         sys.stderr.write(f"Process {processes.rank + 1} of {processes.count}: {error}\n")
     try:
-        content = pickle.dumps((error, told))
+        content = pickle.dumps((processes.rank, error, told))
         pickle.loads(content)  # noqa: S301 - our own, just made: not every exception can be built again
     except Exception:  # of whatever the exception holds
-        content = pickle.dumps((RunError(f"{type(error).__name__}: {error}"), told))
-    try:
-        _store().set(f"{_FAILED}/{processes.rank}", content)
-        _store().set(_FAILED, str(processes.rank))
-    except RuntimeError:
-        pass  # the first process is gone, and the store with it
+        content = pickle.dumps((processes.rank, RunError(f"{type(error).__name__}: {error}"), told))
+    with suppress(RuntimeError):  # the first process is gone, and the store with it
+        _store().set(_FAILED, content)
 
 
 def _published() -> Exception | None:
@@ -367,11 +364,10 @@ def _published() -> Exception | None:
     try:
         if not _store().check([_FAILED]):
             return None
-        rank = _store().get(_FAILED).decode()
-        error, told = pickle.loads(_store().get(f"{_FAILED}/{rank}"))  # noqa: S301 - from a process of this very run
+        rank, error, told = pickle.loads(_store().get(_FAILED))  # noqa: S301 - from a process of this very run
     except RuntimeError:
         return None
-    error.add_note(f"In process {int(rank) + 1}:\n{told}")
+    error.add_note(f"In process {rank + 1}:\n{told}")
     made: Exception = error
     return made
 
