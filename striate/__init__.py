@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from striate.data import Dataset, Preprocessing, describe, load_data
     from striate.insight import feature_maps, filters, summary
+    from striate.memory import keep_memory
     from striate.models import create_model, list_models, model_entry
     from striate.nn.accelerate import accelerate
     from striate.ops import precision, use_compiled
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _HOME = {
     "striate.data": ("Dataset", "Preprocessing", "describe", "load_data"),
     "striate.insight": ("feature_maps", "filters", "summary"),
+    "striate.memory": ("keep_memory",),
     "striate.models": ("create_model", "list_models", "model_entry"),
     "striate.nn.accelerate": ("accelerate",),
     "striate.ops": ("precision", "use_compiled"),
@@ -40,6 +42,7 @@ __all__ = [
     "feature_maps",
     "filters",
     "fit",
+    "keep_memory",
     "list_models",
     "load_data",
     "model_entry",

@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 from striate.cli.printing import messages, report, say
 from striate.errors import InputError, StoppedError, StriateError, did_you_mean
 from striate.files import PARTIAL
+from striate.memory import keep_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -188,6 +189,7 @@ def command(
 
 def main() -> None:
     """Run the command line; the entry point of ``striate`` and ``python -m striate``."""
+    keep_memory()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A name that the terminal's encoding cannot show is no reason to fail.

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.utils._pytree import tree_leaves, tree_map
 
+from striate import memory
 from striate.compiler.algorithms import ALGORITHMS
 from striate.compiler.workers import prepare
 from striate.errors import ModelError
@@ -70,6 +71,7 @@ def accelerate(
     measure: bool = True,
     rounds: int = 5,
     fuse: bool = True,
+    keep_memory: bool = True,
 ) -> Acceleration:
     """Make the convolutions of ``model`` use the compiled kernels, in place, and report what that gains.
 
@@ -82,7 +84,8 @@ def accelerate(
     calling ``view``. A layer for which PyTorch's operator was measured to be faster keeps it, unless ``keep_slower``.
     Without ``measure`` nothing is timed or compared, and every layer that can be is compiled. ``rounds`` is the number
     of measurements a time is the median of. With ``fuse`` convolutions compute in inference what follows them, batch
-    norm and ReLU, where a run of the model shows that nothing else sees their output (`striate.nn.fusion`).
+    norm and ReLU, where a run of the model shows that nothing else sees their output (`striate.nn.fusion`). With
+    ``keep_memory`` the process keeps the memory that it frees from now on (`striate.keep_memory`).
 
     Raises `ModelError` for a model that has lazy layers left or is TorchScript; whatever it raises, and whatever the
     model does when it is run, the model is then as it was.
@@ -98,6 +101,8 @@ def accelerate(
     _check(model, layout)
     if any(isinstance(module, Changed) for module in model.modules()):
         undo(model)  # what was accelerated for another input is looked at afresh
+    if keep_memory:
+        memory.keep_memory()
     train = model.training if train is None else train
     args, kwargs = _arguments(model, example_input)
     forward, step = _forward(model, args, kwargs, train), _step(model, args, kwargs, train)
