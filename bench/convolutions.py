@@ -338,6 +338,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a batch of 1, two rounds, no results file")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--no-times", action="store_true", help="measure peak memory only, for which others may work")
     parser.add_argument("--no-memory", action="store_true", help="leave peak memory out")
     parser.add_argument("--peak", metavar="SIDE", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -348,6 +349,19 @@ def main() -> None:
     if arguments.peak:
         peak(next(layer for layer in found if layer.name == arguments.only[0]), arguments.peak)
         return
+    if not arguments.no_times:
+        time_all(found, arguments)
+    if not arguments.no_memory:
+        rows = [memory(layer, arguments.threads, arguments.quick) for layer in found]
+        about = ["MiB that forward and backward add to a process; ratio: ours, channels-last, to PyTorch's lower one"]
+        names = [name.replace(" ", "_").replace("-", "_") for name in _SIDES]
+        if not (arguments.quick or arguments.only):
+            path = result_file("convolution-memory", arguments.threads)
+            write_results(path, about, ("layer", *names, "ratio"), rows)
+
+
+def time_all(found: list[Layer], arguments: argparse.Namespace) -> None:
+    """Measure how long layers take and how long it takes to make their kernels."""
     rounds, least = (2, 0.001) if arguments.quick else (arguments.rounds, 0.02)
     rows: list[tuple[object, ...]] = []
     ratios = []
@@ -358,17 +372,10 @@ def main() -> None:
     kernel_rows, kernel_lines = start_up(found)
     notes = [*summary(ratios), *overhead(rounds), *kernel_lines]
     print("\n".join(["", *notes]))
-    memory_rows = [] if arguments.no_memory else [memory(layer, arguments.threads, arguments.quick) for layer in found]
-    if arguments.quick or arguments.only:
-        return
-    threads = arguments.threads
-    write_results(result_file("convolutions", threads), notes, HEADINGS, rows)
-    headings = ("layer", "kernel", "compile_ms", "load_ms", "new_size_ms")
-    write_results(result_file("convolution-start-up", threads), kernel_lines, headings, kernel_rows)
-    if memory_rows:
-        about = ["MiB that forward and backward add to a process; ratio: ours, channels-last, to PyTorch's lower one"]
-        names = [name.replace(" ", "_").replace("-", "_") for name in _SIDES]
-        write_results(result_file("convolution-memory", threads), about, ("layer", *names, "ratio"), memory_rows)
+    if not (arguments.quick or arguments.only):
+        write_results(result_file("convolutions", arguments.threads), notes, HEADINGS, rows)
+        headings = ("layer", "kernel", "compile_ms", "load_ms", "new_size_ms")
+        write_results(result_file("convolution-start-up", arguments.threads), kernel_lines, headings, kernel_rows)
 
 
 if __name__ == "__main__":

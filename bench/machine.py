@@ -49,3 +49,13 @@ def write_results(path: Path, notes: Iterable[str], headings: Sequence[str], row
         writer.writerow(headings)
         writer.writerows(rows)
     print(f"written to {path}")
+
+
+def read_results(path: Path) -> list[list[str]]:
+    """The rows of a table that this machine wrote with these versions; none if it did not."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    if lines[0] != f"# {about()}":
+        return []
+    return list(csv.reader(line for line in lines if not line.startswith("#")))[1:]

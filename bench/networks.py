@@ -8,8 +8,8 @@ sides take turns; figures are medians and quartiles, ratios are times of the bes
 ONNX Runtime and OpenVINO to inference where they can be imported (``pip install onnxruntime onnx onnxscript
 openvino``). Start-up is what it takes to prepare a side and run its first step: for ours a second time in a process of
 its own, once with an empty cache of kernels and once with a full one. Memory is what a later step adds at most, and the
-peak of a process that runs one side from its start. ``--only`` and ``--quick`` (a batch of 1, few rounds) write no
-results.
+peak of a process that runs one side from its start. ``--only`` renews the results of these networks and leaves the
+others; ``--quick`` (a batch of 1, few rounds) writes none.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from machine import result_file, write_results
+from machine import read_results, result_file, write_results
 from reference_networks import NETWORKS
 
 from striate.memory import peak_bytes
 from striate.nn.side_by_side import SIDES, compare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor, nn
 
@@ -44,7 +44,10 @@ HEADINGS = (
     "network", "mode", "side", "median_ms", "lower_ms", "upper_ms", "ratio_to_best_other", "start_seconds",
     "step_mib", "peak_mib", "compiled_layers",
 )  # fmt: skip
-TARGETS = {False: "inference: mean 1.3x against the compilers, none below 1x", True: "training: mean 2x, none below 1x"}
+TARGETS = {
+    "inference": "mean 1.3x against the compilers, none below 1x",
+    "training": "mean 2x, none below 1x",
+}
 
 
 def onnx_runtime(model: nn.Module, x: Tensor, threads: int) -> Callable[[], object]:
@@ -140,7 +143,13 @@ def measure(
 def main() -> None:
     """Measure, print, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", action="append", default=[], choices=list(NETWORKS), help="these networks only")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        choices=list(NETWORKS),
+        help="these networks only; the others' results stay",
+    )
     parser.add_argument("--quick", action="store_true", help="a batch of 1, two rounds, no results file")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=9)
@@ -154,14 +163,12 @@ def main() -> None:
     if arguments.alone:
         run_alone(arguments.only[0], arguments.alone, arguments.train, arguments.quick)
         return
-    rows: list[tuple[object, ...]] = []
-    ratios: dict[bool, dict[str, float]] = {False: {}, True: {}}
+    rows: list[Sequence[Any]] = []
     for name in arguments.only or NETWORKS:
         for train in (False, True):
             found, peaks, (cold, warm) = measure(name, train, arguments)
             rows += table(name, found, peaks)
             ours = next(side for side in found.sides if side.name == "striate")
-            ratios[train][name] = found.ratio(ours)
             mode = "training" if train else "inference"
             told = ", ".join(f"{side.name} {side.times.median_ms:.3g}" for side in found.sides)
             memory = ", ".join(
@@ -177,17 +184,27 @@ def main() -> None:
             rows.append((name, mode, "striate, first step, warm cache", *[""] * 4, f"{warm:.2f}", "", "", ""))
             if arguments.layers and found.acceleration is not None:
                 print(found.acceleration)
-    notes = []
-    for train, by_name in ratios.items():
-        worst = min(by_name, key=lambda name: by_name[name])
-        mean = statistics.geometric_mean(by_name.values())
-        told = f"geometric mean {mean:.2f}x, least {by_name[worst]:.2f}x ({worst})"
-        notes.append(
-            f"{'training' if train else 'inference'}, against the best other side: {told}; target {TARGETS[train]}"
-        )
+    path = result_file("networks", arguments.threads)
+    if not arguments.quick and arguments.only:
+        # Every network is measured by itself, so those that were measured on this machine before stay.
+        rows += [row for row in read_results(path) if row[0] not in arguments.only]
+        rows.sort(key=lambda row: list(NETWORKS).index(str(row[0])))
+    notes = summary(rows)
     print("\n".join(["", *notes]))
-    if not arguments.quick and not arguments.only:
-        write_results(result_file("networks", arguments.threads), notes, HEADINGS, rows)
+    if not arguments.quick:
+        write_results(path, notes, HEADINGS, rows)
+
+
+def summary(rows: Sequence[Sequence[Any]]) -> list[str]:
+    """The mean and the least ratio of each mode."""
+    notes = []
+    for mode, target in TARGETS.items():
+        ratios = {str(row[0]): float(row[6]) for row in rows if tuple(row[1:3]) == (mode, "striate")}
+        worst = min(ratios, key=lambda name: ratios[name])
+        mean = statistics.geometric_mean(ratios.values())
+        told = f"geometric mean {mean:.2f}x, least {ratios[worst]:.2f}x ({worst})"
+        notes.append(f"{mode}, against the best other side: {told}; target: {target}")
+    return notes
 
 
 def table(name: str, found: Comparison, peaks: dict[str, float]) -> list[tuple[Any, ...]]:

@@ -274,7 +274,7 @@ def _changes(model: nn.Module, layers: list[_Layer], layout: Layout) -> list[_Ch
 def _chains(
     model: nn.Module, layers: list[_Layer], runs: Sequence[Callable[[], Any]], notes: list[str]
 ) -> dict[nn.Module, Chain]:
-    """What follows the convolutions in inference and could be computed by them; as the first run that works shows."""
+    """What is around the convolutions and could be computed by them, as the first run that works shows."""
     able = [layer.module for layer in layers if layer.reason is None and fusible(layer.module)]
     if is_convolution(model) or not able:
         return {}
@@ -330,16 +330,25 @@ def _fuse(
     scope = Scope()
     vars(model)["scope"] = scope
     for chain in found:
-        vars(chain.convolution)["fusion"] = Fusion(scope, chain.norm, chain.relu)
+        fusion = Fusion(scope, chain)
+        vars(chain.convolution)["fusion"] = fusion
+        if chain.pad is not None:
+            vars(chain.pad)["fusion"] = fusion
+    pads = {chain.pad for chain in found if chain.pad is not None}
     norms = {chain.norm for chain in found if chain.norm is not None}
     relus = {chain.relu for chain in found if chain.relu is not None}
     known = {module for module, _, _ in changes}
     last = layout == "channels_last"
     rectified = sum(chain.relu is not None for chain in found)
-    notes.append(f"in inference convolutions compute {len(norms)} batch norms and {rectified} ReLUs that follow them")
+    if norms or relus:
+        notes.append(
+            f"in inference convolutions compute {len(norms)} batch norms and {rectified} ReLUs that follow them"
+        )
+    if pads:
+        notes.append(f"convolutions do the padding of {len(pads)} layers before them")
     return [
         (module, type(module), changed_class(type(module), last))
-        for module in (*norms, *relus, model)
+        for module in (*pads, *norms, *relus, model)
         if module not in known
     ]
 

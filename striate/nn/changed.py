@@ -25,7 +25,7 @@ from torch.nn.utils import parametrize
 
 from striate import ops
 from striate.nn.conv import _Convolution, _TransposedConvolution
-from striate.nn.fusion import Fusion, Scope, passes_on
+from striate.nn.fusion import NORMS, PADS, RELUS, Fusion, Scope, passes_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,8 +39,8 @@ M = TypeVar("M", bound=nn.Module)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 BETWEEN = (nn.BatchNorm1d, nn.MaxPool1d, nn.AvgPool1d)
 """Layers of PyTorch that leave channels-last order in 1-D, but not in 2-D, and can be computed there."""
-FOLLOWING = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.ReLU, nn.ReLU6)
-"""Layers of PyTorch that a convolution before them can compute on the way (see `striate.nn.fusion`)."""
+AROUND = (*PADS, *NORMS, *RELUS)
+"""Layers of PyTorch that a convolution can compute on the way (see `striate.nn.fusion`)."""
 
 _OURS = (_Convolution, _TransposedConvolution)
 _FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -141,24 +141,31 @@ class _Fused(Changed):
 
     def _conv_forward(self: Any, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         fusion: Fusion | None = self.fusion
+        padding = None if fusion is None else fusion.padding_of(input)
         if fusion is None or not fusion.applies(self):
-            plain: Tensor = self._plain(input, weight, bias)
+            plain: Tensor = self._plain(input, weight, bias, padding)
             return plain
         bias, scale = fusion.affine(bias)
-        output: Tensor = self._plain(input, weight, bias, scale, fusion.activation)
+        output: Tensor = self._plain(input, weight, bias, padding, scale, fusion.activation)
         return fusion.mark(output)
 
 
 class _ChangedConvolution(_Fused):
     def _plain(
-        self: Any, input: Tensor, weight: Tensor, bias: Tensor | None, scale: Any = None, activation: Any = None
+        self: Any,
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        padding: Any,
+        scale: Any = None,
+        activation: Any = None,
     ) -> Tensor:
         return convolve(
             input,
             weight,
             bias,
             self.stride,
-            self.padding,
+            self.padding if padding is None else padding,
             self.dilation,
             self.groups,
             self.padding_mode,
@@ -197,8 +204,8 @@ class _ChangedInput(Changed):
 class _ChangedOwn(_ChangedInput, _Fused):
     """A convolution of Striate's own."""
 
-    def _plain(self: Any, *args: Any) -> Tensor:
-        output: Tensor = self.original._conv_forward(self, *args)  # noqa: SLF001
+    def _plain(self: Any, input: Tensor, weight: Tensor, bias: Tensor | None, _: None, *args: Any) -> Tensor:
+        output: Tensor = self.original._conv_forward(self, input, weight, bias, *args)  # noqa: SLF001
         return output
 
 
@@ -209,6 +216,18 @@ class _ChangedFollowing(Changed):
         if passes_on(self, input):
             return input
         output: Tensor = self.original.forward(self, input)
+        return output
+
+
+class _ChangedPad(Changed):
+    """A layer that leaves its padding to the convolution behind it, where a `Fusion` says so."""
+
+    fusion: Fusion | None = None
+
+    def forward(self: Any, input: Tensor) -> Tensor:
+        fusion: Fusion | None = self.fusion
+        handed = None if fusion is None else fusion.hand_on(input)
+        output: Tensor = self.original.forward(self, input) if handed is None else handed
         return output
 
 
@@ -287,7 +306,7 @@ def _made(original: Any, to_channels_last: bool) -> type[Any]:
     names = {
         "__doc__": about,
         # torch.fx takes layers of torch.nn for leaves, and those that may follow a convolution are to stay leaves.
-        "__module__": original.__module__ if original in (*FOLLOWING, *BETWEEN) else __name__,
+        "__module__": original.__module__ if original in (*AROUND, *BETWEEN) else __name__,
         "__qualname__": name,
         "original": original,
         "to_channels_last": to_channels_last,
@@ -300,7 +319,9 @@ def _mixin(original: type[nn.Module]) -> type[Changed]:
         return _ChangedOwn
     if issubclass(original, _OURS):
         return _ChangedInput
-    if issubclass(original, (nn.BatchNorm2d, nn.BatchNorm3d, nn.ReLU, nn.ReLU6)):
+    if issubclass(original, PADS):
+        return _ChangedPad
+    if issubclass(original, (nn.BatchNorm2d, nn.BatchNorm3d, *RELUS)):
         return _ChangedFollowing
     if not issubclass(original, (*CONVOLUTIONS, *BETWEEN)):
         return _ChangedRoot

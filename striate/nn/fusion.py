@@ -1,4 +1,4 @@
-"""Batch norm and ReLU computed by the convolution before them, in inference.
+"""Batch norm and ReLU computed by the convolution before them, in inference; zero padding by the one behind it.
 
 In inference batch norm is a scale and a shift per channel. These, and a ReLU, cost nothing where the output is still in
 registers; what is saved is reading and writing every activation once for each. The scale is not multiplied into the
@@ -9,6 +9,9 @@ else. Each gets a `Fusion`. It computes all of it and marks its output; the laye
 with them. So the model's own code, parameters and buffers stay, training is untouched, and whoever changes a
 weight, puts a hook on one of the layers, or calls a convolution outside of the model gets what he would have got. Not
 seen is a model that on other inputs uses the same convolution for something else.
+
+Kernels pad at the edges as they go, so a layer that only pads with zeros, for a convolution and nobody else, hands its
+input on, marked, and spares a copy. That holds in training too.
 """
 
 from __future__ import annotations
@@ -30,8 +33,12 @@ if TYPE_CHECKING:
 
     from striate.compiler.problem import Activation, Spec
 
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-_RELUS: dict[type[nn.Module], Activation] = {nn.ReLU: "relu", nn.ReLU6: "relu6"}
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+PADS = (
+    *(nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d),
+    *(nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d),
+)
+RELUS: dict[type[nn.Module], Activation] = {nn.ReLU: "relu", nn.ReLU6: "relu6"}
 
 
 class _Entered(threading.local):
@@ -67,14 +74,33 @@ class Scope:
 
 
 class Fusion:
-    """What a convolution computes besides: the batch norm and the ReLU that follow it, one of them at least."""
+    """What a convolution does besides: the padding before it, the batch norm and the ReLU behind it; one at least."""
 
-    def __init__(self, scope: Scope, norm: nn.Module | None, relu: nn.Module | None) -> None:
-        self.scope, self.norm, self.relu = scope, norm, relu
-        self.activation: Activation | None = None if relu is None else _RELUS[type(relu)]
+    def __init__(self, scope: Scope, chain: Chain) -> None:
+        self.scope, self.chain = scope, chain
+        self.norm, self.relu = chain.norm, chain.relu
+        self.activation: Activation | None = None if chain.relu is None else RELUS[type(chain.relu)]
+        self.padding = None if chain.pad is None else _both(chain.pad, chain.convolution)
+
+    def hand_on(self, input: Tensor) -> Tensor | None:
+        """What the layer that pads gives: its input, marked for the convolution; None if it has to pad itself."""
+        chain = self.chain
+        if not self.scope.entered or torch.compiler.is_compiling() or _hooks(chain.convolution):
+            return None
+        if chain.pad is None or _hooks(chain.pad):
+            return None
+        handed = input.view_as(input)  # so that the mark is on no tensor that others see
+        handed.striate_padding = self  # type: ignore[attr-defined]
+        return handed
+
+    def padding_of(self, input: Tensor) -> Any:
+        """The padding of the convolution with that which is left to it; None where nothing is."""
+        return self.padding if getattr(input, "striate_padding", None) is self else None
 
     def applies(self, convolution: nn.Module) -> bool:
-        """Whether nobody can tell the difference now: inference within the model, no hooks, nothing traced."""
+        """Whether something follows, and nobody can tell now who computes it: inference, no hooks, nothing traced."""
+        if self.norm is None and self.relu is None:
+            return False
         if convolution.training or torch.is_grad_enabled() or not self.scope.entered or torch.compiler.is_compiling():
             return False
         norm = self.norm
@@ -128,17 +154,41 @@ def _hooks(layer: nn.Module) -> bool:
 
 
 class Chain(NamedTuple):
-    """A convolution with what follows it; one of the two is there."""
+    """A convolution with what is around it; one of the others is there."""
 
     convolution: nn.Module
+    pad: nn.Module | None
     norm: nn.Module | None
     relu: nn.Module | None
 
     def spec(self, alone: Spec) -> Spec:
         """What a kernel is made for that computes all of it, rather than the convolution ``alone``."""
         normed = self.norm is not None
-        activation = None if self.relu is None else _RELUS[type(self.relu)]
+        activation = None if self.relu is None else RELUS[type(self.relu)]
         return replace(alone, bias=alone.bias or normed, scale=normed, activation=activation)
+
+
+def _both(pad: nn.Module, convolution: nn.Module) -> tuple[tuple[int, int], ...]:
+    """The padding of a layer and of the convolution behind it: (before, after) of each axis."""
+    first: Any = pad
+    second: Any = convolution
+    ends = list(zip(first.padding[::2], first.padding[1::2], strict=True))[::-1]  # the last axis comes first
+    return tuple((before + own, after + own) for (before, after), own in zip(ends, second.padding, strict=True))
+
+
+def _pads_with_zeros(pad: nn.Module, convolution: nn.Module) -> bool:
+    """Whether a convolution of PyTorch can do what a layer before it does."""
+    first: Any = pad
+    second: Any = convolution
+    return (
+        isinstance(convolution, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
+        and first.value == 0
+        and min(first.padding) >= 0
+        and second.padding_mode == "zeros"
+        and not isinstance(second.padding, str)
+        and len(first.padding) == 2 * len(second.padding)
+        and all(type(each) is int for each in second.padding)
+    )
 
 
 class _Uses(TorchFunctionMode):
@@ -169,15 +219,15 @@ class _Call(NamedTuple):
 
 
 def chains(model: nn.Module, convolutions: Iterable[nn.Module], run: Callable[[], Any]) -> list[Chain]:
-    """Find what follows each of ``convolutions`` while ``run`` calls the model once, in inference without gradients.
+    """Find what is around each of ``convolutions`` while ``run`` calls the model once, in inference without gradients.
 
-    >>> model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Conv2d(2, 2, 1)).eval()
-    >>> found = chains(model, [model[0], model[3]], lambda: model(torch.zeros(1, 1, 5, 5)))
-    >>> [(chain.norm is model[1], chain.relu is model[2]) for chain in found]
-    [(True, True)]
+    >>> model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.ZeroPad2d(1), nn.Conv2d(2, 2, 3))
+    >>> found = chains(model, [model[0], model[4]], lambda: model.eval()(torch.zeros(1, 1, 5, 5)))
+    >>> found[0].norm is model[1], found[0].relu is model[2], found[1].pad is model[3]
+    (True, True, True)
     """
     wanted = list(convolutions)
-    following = [module for module in model.modules() if type(module) in (*_NORMS, *_RELUS)]
+    others = [module for module in model.modules() if type(module) in (*PADS, *NORMS, *RELUS)]
     uses, calls, hooks = _Uses(), list[_Call](), []
     before: dict[int, int] = {}
 
@@ -190,7 +240,7 @@ def chains(model: nn.Module, convolutions: Iterable[nn.Module], run: Callable[[]
             uses.alive.append(output)
             calls.append(_Call(layer, args[0], output, before.pop(id(layer), 1)))
 
-    for layer in (*wanted, *following):
+    for layer in (*wanted, *others):
         hooks += [layer.register_forward_pre_hook(enter), layer.register_forward_hook(leave)]
     try:
         with torch.no_grad(), uses:
@@ -200,6 +250,8 @@ def chains(model: nn.Module, convolutions: Iterable[nn.Module], run: Callable[[]
             hook.remove()
     kept = {id(leaf) for leaf in tree_leaves(result) if isinstance(leaf, Tensor)}
     taken = {id(call.input): call for call in reversed(calls)}
+    given = {id(call.output): call for call in calls if isinstance(call.layer, PADS)}
+    padded = Counter(call.layer for call in calls if isinstance(call.layer, PADS))
 
     def next_of(output: Tensor, kinds: tuple[type[nn.Module], ...]) -> _Call | None:
         call = taken.get(id(output))
@@ -208,15 +260,20 @@ def chains(model: nn.Module, convolutions: Iterable[nn.Module], run: Callable[[]
         in_place = call.output is output
         return call if in_place or (uses.count[id(output)] == 1 and id(output) not in kept) else None
 
-    found: dict[nn.Module, set[tuple[nn.Module | None, nn.Module | None]]] = {}
+    def pad_of(call: _Call) -> nn.Module | None:
+        found = given.get(id(call.input))
+        if found is None or not _pads_with_zeros(found.layer, call.layer):
+            return None
+        alone = uses.count[id(call.input)] == 1 and id(call.input) not in kept
+        return found.layer if alone and padded[found.layer] == 1 else None
+
+    found: dict[nn.Module, set[tuple[nn.Module | None, nn.Module | None, nn.Module | None]]] = {}
     for call in calls:
         if any(call.layer is each for each in wanted):
-            norm = next_of(call.output, _NORMS)
-            relu = next_of(norm.output if norm is not None else call.output, tuple(_RELUS))
-            pair = None if norm is None else norm.layer, None if relu is None else relu.layer
-            found.setdefault(call.layer, set()).add(pair)
+            norm = next_of(call.output, NORMS)
+            relu = next_of(norm.output if norm is not None else call.output, tuple(RELUS))
+            around = pad_of(call), None if norm is None else norm.layer, None if relu is None else relu.layer
+            found.setdefault(call.layer, set()).add(around)
     return [
-        Chain(layer, *pair)
-        for layer, pairs in found.items()
-        if len(pairs) == 1 and (pair := next(iter(pairs))) != (None, None)
+        Chain(layer, *around) for layer, ways in found.items() if len(ways) == 1 and any(around := next(iter(ways)))
     ]

@@ -274,6 +274,90 @@ def test_activation_of_the_operator(rank, unbatched):
         torch.testing.assert_close(one, other)
 
 
+class Causal(nn.Module):
+    """A residual block of a TCN: what is padded is also added."""
+
+    def __init__(self, channels, inplace=False):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.ConstantPad1d((4, 0), 0.0), nn.Conv1d(channels, channels, 3, dilation=2), nn.ReLU(inplace)
+        )
+        self.shortcut = nn.Conv1d(channels, channels, 1)
+
+    def forward(self, x):
+        return self.shortcut(x) + self.body(x)
+
+
+def padded(rank):
+    sides = tuple(range(2 * rank))
+    layers = [getattr(nn, f"ConstantPad{rank}d")(sides, 0.0), CONV[rank](2, 4, 3, padding=1), nn.ReLU()]
+    return nn.Sequential(*layers, getattr(nn, f"ZeroPad{rank}d")(2), CONV[rank](4, 3, 3, stride=2))
+
+
+@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize(
+    ("build", "shape"),
+    [(lambda r=r: padded(r), (2, 2, *(9, 8, 7)[:r])) for r in (1, 2, 3)] + [(lambda: Causal(3), (2, 3, 20))],
+    ids=["1d", "2d", "3d", "residual"],
+)
+def test_padding_is_left_to_the_convolution(build, shape, train, monkeypatch):
+    model, x = build().train(train), torch.randn(shape)
+    exact, given = copy.deepcopy(model).double(), x.double().requires_grad_()
+    expected = exact(given)
+    expected.square().sum().backward()
+    pads = sum("Pad" in type(module).__name__ for module in model.modules())
+    report = fused(model, x) if not train else striate.accelerate(model, x, measure=False)
+    assert f"convolutions do the padding of {pads} layers before them" in report.notes
+
+    def refuse(*_):
+        raise AssertionError("padded by PyTorch")
+
+    monkeypatch.setattr(nn.modules.padding._ConstantPadNd, "forward", refuse)
+    x.requires_grad_()
+    output = model(x)
+    output.square().sum().backward()
+    torch.testing.assert_close(output, expected.float(), rtol=1e-4, atol=1e-5)
+    for ours, theirs in zip((x, *model.parameters()), (given, *exact.parameters()), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad.float(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(outputs(copy.deepcopy(model), x.detach()), expected.float(), rtol=1e-4, atol=1e-5)
+
+
+def test_padding_that_others_see_stays():
+    class Seen(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pad, self.conv, self.other = nn.ZeroPad2d(1), nn.Conv2d(2, 2, 3), nn.Conv2d(2, 2, 3)
+
+        def forward(self, x):
+            y = self.pad(x)
+            return self.conv(y) + self.other(y)
+
+    ones = nn.Sequential(nn.ConstantPad2d(1, 1.0), nn.Conv2d(2, 2, 3))
+    cropped = nn.Sequential(nn.ZeroPad2d(-1), nn.Conv2d(2, 2, 3))
+    mirrored = nn.Sequential(nn.ZeroPad2d(1), nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"))
+    shared = nn.ZeroPad2d(1)
+    twice = nn.Sequential(shared, nn.Conv2d(2, 2, 3), shared, nn.Conv2d(2, 2, 3))
+    for model in (Seen(), ones, cropped, mirrored, twice):
+        model, x = model.eval(), torch.randn(1, 2, 7, 7)
+        expected = outputs(model, x)
+        assert not any("padding" in note for note in fused(model, x).notes)
+        torch.testing.assert_close(outputs(model, x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_padding_with_hooks_and_by_itself():
+    model, x = padded(2).eval(), torch.randn(1, 2, 6, 6)
+    expected, wide = outputs(model, x), outputs(model[0], x)
+    fused(model, x)
+    torch.testing.assert_close(outputs(model[0], x), wide)
+    sizes = []
+    for place in (0, 1):
+        hook = model[place].register_forward_hook(lambda _, given, made: sizes.append((given[0].shape, made.shape)))
+        torch.testing.assert_close(outputs(model, x), expected, rtol=1e-4, atol=1e-5)
+        hook.remove()
+    assert sizes[0] == (x.shape, wide.shape)
+    assert sizes[1][0] == wide.shape
+
+
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("activation", [None, "relu", "relu6"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
