@@ -3,7 +3,8 @@
 Blocks of one page run from top to bottom and share their names, in a folder of their own. A ``python`` block is
 executed (as a doctest where it holds a prompt), and a ``console`` block's ``$ striate ...`` lines are run as commands
 that must succeed; lines shown below such a command must occur in its output. Other languages, and commands other than
-striate, are not run.
+striate, are not run. Commands run in this process, as one of its own spends more time on importing than most of them
+take; the slow tests give each its own.
 """
 
 import doctest
@@ -13,11 +14,15 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import sklearn  # noqa: F401  # Optuna imports it, which sets variables of the environment
+from typer.testing import CliRunner
 
 import striate
+from striate.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted(
@@ -50,32 +55,39 @@ def run_python(source: str, names: dict[str, object], page: str) -> None:
     assert runner.failures == 0
 
 
-def run_commands(source: str, folder: Path) -> None:
+def run_here(words: list[str]) -> tuple[int, str, str]:
+    done = CliRunner().invoke(app, words, prog_name="striate")
+    return done.exit_code, done.stdout, done.stderr
+
+
+def run_alone(words: list[str]) -> tuple[int, str, str]:
+    command = [sys.executable, "-m", "striate", *words]
+    environment = {**os.environ, "COLUMNS": "120", "NO_COLOR": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    return done.returncode, done.stdout, done.stderr
+
+
+def run_commands(source: str, run: Callable[[list[str]], tuple[int, str, str]] = run_here) -> None:
     output = ""
     for line in source.splitlines():
         if line.startswith("$ striate "):
-            done = subprocess.run(
-                [sys.executable, "-m", *shlex.split(line[2:], comments=True)],
-                cwd=folder,
-                capture_output=True,
-                text=True,
-                env={**os.environ, "COLUMNS": "120", "NO_COLOR": "1"},
-            )
-            assert done.returncode == 0, done.stdout + done.stderr
-            output = " ".join(done.stdout.split())
+            code, told, complaints = run(shlex.split(line.removeprefix("$ striate "), comments=True))
+            assert code == 0, told + complaints
+            output = " ".join(told.split())
         elif not line.startswith("$ ") and line.strip() not in {"", "..."}:
             assert " ".join(line.split()) in output, f"{line!r} is not in the output of the command above it"
 
 
+@pytest.mark.parametrize("run", [run_here, pytest.param(run_alone, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_page(page, tmp_path, monkeypatch):
+def test_page(page, run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": "page"}
     for language, source in BLOCK.findall(page.read_text()):
         if language == "python":
             run_python(source, names, page.name)
         else:
-            run_commands(source, tmp_path)
+            run_commands(source, run)
 
 
 def test_links_between_pages_lead_somewhere():
@@ -85,8 +97,8 @@ def test_links_between_pages_lead_somewhere():
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-def test_a_wrong_example_would_be_found(tmp_path):
+def test_a_wrong_example_would_be_found():
     with pytest.raises(AssertionError):
         run_python(">>> 1 + 1\n3\n", {}, "page")
     with pytest.raises(AssertionError):
-        run_commands("$ striate nonsense\n", tmp_path)
+        run_commands("$ striate nonsense\n")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from striate.cli.app import app
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from click.testing import Result
 
@@ -50,6 +52,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = invoke("train", "lenet", "--data", "digits28", "--epochs", 2, "--out", folder)
     assert done.exit_code == 0, done.output
     return folder
+
+
+@pytest.fixture
+def digit(tmp_path: Path) -> Path:
+    """A picture of a one, to be classified."""
+    pixels = np.zeros((28, 28), np.uint8)
+    pixels[5:23, 13:16] = 255
+    Image.fromarray(pixels).save(tmp_path / "one.png")
+    return Path("one.png")
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,11 @@
 """The programs in bench/ that need a quiet machine to mean anything: here only that they run, and on what."""
 
+import contextlib
 import importlib
+import io
+import json
 import math
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -54,9 +58,21 @@ def test_convolutions(program, capsys):
     assert "ms to compile a kernel" in told
 
 
-def test_peak_memory_of_a_layer(script):
+def test_peak_memory_of_a_layer(script, monkeypatch):
     convolutions = script("convolutions")
     (layer,) = convolutions.layers(["pointwise-24-144"], quick=True)
+    alone = subprocess.run
+
+    def seldom_alone(words, **options):
+        """A process of its own for one of our sides; what the others would run there is run here."""
+        side = words[words.index("--peak") + 1]
+        if side == "striate contiguous":
+            return alone(words, **options)
+        with contextlib.redirect_stdout(io.StringIO()) as told:
+            convolutions.peak(layer, side)
+        return subprocess.CompletedProcess(words, 0, told.getvalue())
+
+    monkeypatch.setattr(subprocess, "run", seldom_alone)
     _, *grown, ratio = convolutions.memory(layer, 1, quick=True)
     assert all(float(value) >= 0 for value in grown)
     assert math.isfinite(float(ratio))
@@ -72,7 +88,19 @@ def test_networks_have_the_published_number_of_parameters(script):
             assert sum(p.numel() for p in model.parameters()) == network.parameters, name
 
 
-def test_networks(program, capsys):
+def test_networks(program, script, capsys, monkeypatch):
+    networks = script("networks")
+    alone = networks.alone
+
+    def seldom_alone(name, side, train, arguments, cache):
+        """Processes of their own for our side of training; what the other sides would run there is run here."""
+        if train and side == "striate":
+            return alone(name, side, train, arguments, cache)
+        with contextlib.redirect_stdout(io.StringIO()) as told:
+            networks.run_alone(name, side, train, arguments.quick)
+        return json.loads(told.getvalue())
+
+    monkeypatch.setattr(networks, "alone", seldom_alone)
     program("networks", "--only", "lenet")
     told = capsys.readouterr().out
     assert "lenet inference: pytorch" in told

@@ -8,7 +8,7 @@ import tomllib
 
 import pytest
 
-from striate.train import RunConfig
+from striate.train import PlainLines, RunConfig
 
 TRAIN = ["train", "lenet", "--data", "digits28"]
 
@@ -252,7 +252,7 @@ def test_a_failed_run_exits_with_1(striate, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_run_says_how_to_go_on_and_goes_on(striate, tmp_path, number):
+def test_a_stopped_run_says_how_to_go_on_and_goes_on(striate, tmp_path, monkeypatch, number):
     folder = tmp_path / "stopped run"
     process = subprocess.Popen(
         [sys.executable, "-m", "striate", *TRAIN, "--epochs", "500", "--out", folder],
@@ -266,13 +266,17 @@ def test_a_stopped_run_says_how_to_go_on_and_goes_on(striate, tmp_path, number):
     assert "striate train --resume" in told
     assert "Traceback" not in rest + told
     assert not [path for path in folder.rglob("*") if ".partial" in path.name]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "striate", "train", "--resume", folder],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    first = process.stdout.readline()
-    process.send_signal(number)
-    process.communicate(timeout=60)
-    assert int(first.split()[1].split("/")[0]) > 1
+
+    told_before = PlainLines.epoch_ended
+
+    def tell_and_stop(*arguments, **named):
+        told_before(*arguments, **named)
+        signal.raise_signal(number)
+
+    monkeypatch.setattr(PlainLines, "epoch_ended", tell_and_stop)
+    again = striate("train", "--resume", folder)
+    assert again.exit_code == 1
+    assert f"Stopped by {number.name} after step" in again.stderr
+    assert int(again.stdout.split()[1].split("/")[0]) > 1
     assert len(json.loads((folder / "environment.json").read_text())["sessions"]) == 2
     assert tomllib.loads((folder / "config.toml").read_text())["epochs"] == 500

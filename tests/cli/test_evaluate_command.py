@@ -16,7 +16,7 @@ def copied(run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(run, tmp_path / "copied"))
 
 
-def test_a_temperature_is_fitted_and_used_again(striate: Any, copied: Path) -> None:
+def test_a_temperature_is_fitted_and_used_again(striate: Any, copied: Path, digit: Path) -> None:
     done = striate("evaluate", copied, "--calibrate", "--bootstrap", 20)
     assert done.exit_code == 0, done.output
     line = next(line for line in done.stdout.splitlines() if line.startswith("Temperature "))
@@ -31,9 +31,8 @@ def test_a_temperature_is_fitted_and_used_again(striate: Any, copied: Path) -> N
     assert told["intervals"]["balanced_accuracy"] is None
     assert Path("here/report.html").exists()
 
-    striate("look", copied, "--out", "pictures")
     plain, scaled = (
-        json.loads(striate("predict", copied, "pictures/input.png", "--json", *words).stdout)[0]["answers"][0]
+        json.loads(striate("predict", copied, digit, "--json", *words).stdout)[0]["answers"][0]
         for words in ([], ["--calibrated"])
     )
     assert plain["label"] == scaled["label"]

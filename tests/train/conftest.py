@@ -10,6 +10,7 @@ from torch import nn
 
 from striate.data import Dataset, TensorSamples
 from striate.models.registry import register, unregister
+from striate.ops import use_compiled
 from striate.train import Quiet, Run, RunConfig, fit
 
 if TYPE_CHECKING:
@@ -139,7 +140,8 @@ def trained(
             runs_by_kind[kind] = (fit(config, folder, dataset=dataset, reporter=Quiet()), dataset)
         return runs_by_kind[kind]
 
-    yield run_of
+    with use_compiled(False):  # dozens of kernels, and none of them is what these tests are about
+        yield run_of
     unregister("tiny_segmenter")
 
 

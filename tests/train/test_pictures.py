@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from striate.data import TensorSamples
 from striate.errors import DataError
+from striate.models.registry import register, unregister
 from striate.train import (
     Answer,
     Prediction,
@@ -31,10 +34,32 @@ from striate.train.loop import load
 from striate.train.pictures import _file_name
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 SIZES = {1: (2, 64), 2: (3, 32, 32), 3: (1, 16, 16, 16)}
-MODELS = {1: "lenet", 2: "lenet", 3: "two_conv"}
+
+
+@pytest.fixture(autouse=True)
+def few_maps() -> Iterator[None]:
+    """A network of every rank with few maps: each of them is a picture that takes long to draw."""
+
+    @register(summary="", paper="", year=2000, input_size=16, min_input_size=2)
+    def few_maps(spatial_dims: int, in_channels: int, num_classes: int) -> nn.Module:
+        conv = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[spatial_dims]
+        layers = {
+            "conv1": conv(in_channels, 3, 3, padding=1),
+            "relu1": nn.ReLU(),
+            "conv2": conv(3, 4, 3, padding=1, stride=2),
+            "relu2": nn.ReLU(),
+            "pool": {1: nn.AdaptiveAvgPool1d, 2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}[spatial_dims](2),
+            "flatten": nn.Flatten(),
+            "fc": nn.Linear(4 * 2**spatial_dims, num_classes),
+        }
+        return nn.Sequential(OrderedDict(layers))
+
+    yield
+    unregister("few_maps")
 
 
 def arrays(folder: Path, shape: tuple[int, ...]) -> Path:
@@ -53,15 +78,21 @@ def arrays(folder: Path, shape: tuple[int, ...]) -> Path:
     return folder / "samples.npz"
 
 
-def run_on(source: Path | str, folder: Path, model: str = "lenet", **data: Any) -> Run:
-    settings = {"model": model, "data": {"source": str(source), **data}, "epochs": 1, "batch_size": 8, "device": "cpu"}
+def run_on(source: Path | str, folder: Path, **data: Any) -> Run:
+    settings = {
+        "model": "few_maps",
+        "data": {"source": str(source), **data},
+        "epochs": 1,
+        "batch_size": 8,
+        "device": "cpu",
+    }
     return fit(RunConfig.from_dict(settings), folder, reporter=Quiet())
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_every_rank_through_the_whole_chain(rank: int, tmp_path: Path) -> None:
     source = arrays(tmp_path, SIZES[rank])
-    run = run_on(source, tmp_path / "run", MODELS[rank])
+    run = run_on(source, tmp_path / "run")
     assert run.item_shape == SIZES[rank]
 
     evaluation = evaluate(run, "all")
