@@ -195,6 +195,9 @@ _FLAGS = {
     "device": _flag("device", str, "auto, cpu, cuda or mps.", panel=_MACHINE),
     "precision": _flag("precision", str, "32-true, 64-true, bf16-mixed, ...", panel=_MACHINE),
     "workers": _flag("data.workers", int, "Processes that prepare batches.", panel=_MACHINE),
+    "devices": _flag("devices", int, "Processes, or GPUs, that share every batch.", panel=_MACHINE),
+    "nodes": _flag("nodes", int, "Machines with as many devices each.", panel=_MACHINE),
+    "strategy": _flag("strategy", str, "ddp, or fsdp for networks that do not fit into one GPU.", panel=_MACHINE),
 }
 
 _FIRST = 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from striate.train import Run, RunConfig
 
 _FINDERS = "Finding settings, without training"
+_MAY_CHANGE = ("devices", "nodes", "strategy")
 
 
 @command(
@@ -28,6 +30,7 @@ _FINDERS = "Finding settings, without training"
     striate train resnet18 --data flowers/ --from weights.pth --freeze "all but head" --unfreeze-after 2
     striate train lenet --data digits28 --find-lr
     striate train --config runs/first/config.toml --out runs/again
+    striate train resnet18 --data flowers/ --devices 2
     striate train --resume runs/first
     """
 )
@@ -50,17 +53,23 @@ def train_command(
 ) -> None:
     """Train a network on real data. Everything needed to repeat, resume, evaluate and use it ends up in one folder."""
     if resume is not None:
-        if flags.given or flags.file is not None or out is not None or find_lr or find_batch_size:
+        changes = {key: value for key, value in flags.given if key in _MAY_CHANGE}
+        others = len(flags.given) > len(changes) or flags.file is not None or out is not None
+        if others or find_lr or find_batch_size:
             raise InputError(
-                "--resume alone: a run keeps its own settings",
+                "--resume alone, or with --devices, --nodes and --strategy: a run keeps its own settings",
                 "--resume with other arguments",
                 "Leave them out, or start a new run with --out.",
             )
         from striate.train import resume as resume_run
 
-        _end(resume_run(resume), report=not no_report)
+        _end(resume_run(resume, changes=changes), report=not no_report)
         return
     check_output_folder(out)
+    if out is None and os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0":
+        raise InputError(
+            "--out, by which a restart finds the run", "torchrun --max-restarts without it", "Name the run's folder."
+        )
     chosen = flags.config("train", "--resume")
     if find_lr or find_batch_size:
         if find_lr:
@@ -74,6 +83,10 @@ def train_command(
 
 
 def _end(run: Run, *, report: bool) -> None:
+    from striate.train.processes import follows
+
+    if follows():
+        return
     name = shlex.quote(str(run.folder))
     say(f"\nThe run is in {run.folder}. Next: striate evaluate {name}")
     if report and not (run.folder / "report.html").exists():

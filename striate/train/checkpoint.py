@@ -22,6 +22,7 @@ from striate.train.progress import Progress
 from striate.train.randomness import rng_state, set_rng_state
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from lightning_fabric.plugins import Precision
@@ -53,10 +54,13 @@ class TrainingState:
     progress: Progress = field(default_factory=Progress)
     best: Weights = field(default_factory=dict)
 
-    def save(self, path: Path) -> None:
-        """Write the checkpoint, beside first and then renamed."""
+    def content(self, others: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+        """What a checkpoint holds.
+
+        ``others`` are the states of the random number generators of the processes after the first.
+        """
         plateau = self.rate.patience
-        state = {
+        return {
             "format": FORMAT,
             "data": self.data,
             "model": self.model.state_dict(),
@@ -67,21 +71,15 @@ class TrainingState:
             "reductions": self.rate.reductions,
             "plateau": None if plateau is None else (plateau.best, plateau.stale),
             "patience": (self.patience.best, self.patience.stale),
-            "rng": rng_state(),
+            "rng": [rng_state(), *others],
             "progress": self.progress.state_dict(),
         }
-        # Into memory first: PyTorch's own writer hides why the system refuses to write.
-        content = io.BytesIO()
-        torch.save(state, content)
-        with replacing(path, durable=True) as partial:
-            partial.write_bytes(content.getbuffer())
 
-    def load(self, path: Path) -> None:
-        """Put everything back as the checkpoint has it, random number generators included.
+    def restore(self, state: dict[str, Any], path: Path, rank: int = 0) -> None:
+        """Put back what was read from a checkpoint, random number generators included, in the process ``rank``.
 
-        Raises `CheckpointError` for a file that is damaged or belongs to another network or other data.
+        Raises `CheckpointError` for one of another network or other data.
         """
-        state = read_checkpoint(path)
         if state.get("data") != self.data:
             raise CheckpointError(
                 "the data that the run was started with",
@@ -99,12 +97,24 @@ class TrainingState:
             self.patience.best, self.patience.stale = state["patience"]
             self.progress = Progress.from_state_dict(state["progress"])
             self.best = state["best"]
-            set_rng_state(state["rng"])
+            # Earlier versions knew of one process only. One that was not there keeps the numbers it was given.
+            generators = state["rng"] if isinstance(state["rng"], list) else [state["rng"]]
+            if rank < len(generators):
+                set_rng_state(generators[rank])
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise CheckpointError(
                 "a checkpoint of this run", f"{path}, which does not fit: {reason}", "Start again in another folder."
             ) from error
+
+
+def save_checkpoint(content: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint, beside first and then renamed."""
+    # Into memory first: PyTorch's own writer hides why the system refuses to write.
+    written = io.BytesIO()
+    torch.save(content, written)
+    with replacing(path, durable=True) as partial:
+        partial.write_bytes(written.getbuffer())
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

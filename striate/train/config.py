@@ -125,6 +125,8 @@ class RunConfig(Section):
     A step takes ``accumulate`` batches of ``batch_size`` samples. ``sampling`` takes each sample once an epoch, or
     every class as often (see `striate.train.sampling`). ``gradient_clip`` is the largest allowed norm of all gradients
     together, 0 for none. ``device`` is Fabric's accelerator and ``precision`` Fabric's precision.
+    ``devices`` processes on each of ``nodes`` machines share every batch (see docs/distributed.md), as ``strategy``
+    says; ``batch_size`` is that of all together. A run may go on with others.
     ``checkpoint_seconds`` is how much work a crash may cost: a checkpoint is written when that long has passed since
     the last one (0: after every step). ``augmentation`` lists what is done to the training samples, each a table with
     its ``name`` and settings (see `striate.data.augmentation`).
@@ -145,6 +147,9 @@ class RunConfig(Section):
     gradient_clip: float = Field(default=0.0, ge=0)
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["32-true", "64-true", "16-mixed", "bf16-mixed", "bf16-true"] = "32-true"
+    devices: int = Field(default=1, ge=1)
+    nodes: int = Field(default=1, ge=1)
+    strategy: Literal["ddp", "fsdp"] = "ddp"
     checkpoint_seconds: float = Field(default=20.0, ge=0)
     model: ModelSettings
     data: DataSettings

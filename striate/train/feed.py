@@ -34,7 +34,8 @@ class Turn(NamedTuple):
     """What a batch is made of: samples of a part, and what their augmentation is drawn by (None: none).
 
     With gradients accumulated, several batches make a step: ``share`` is this one's share of its samples, and ``last``
-    says that the step ends with it.
+    says that the step ends with it. Of several processes each has a piece of every batch (see `piece_of`); a share of 0
+    says that its samples count for nothing.
     """
 
     part: str
@@ -131,13 +132,33 @@ def batch_bounds(size: int, batch_size: int) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], size], strict=True))
 
 
-def in_order(part: str, size: int, batch_size: int) -> Iterator[Turn]:
-    """The turns of all samples of a part in their own order, as they are stored.
+def in_order(part: str, size: int, batch_size: int, first: int = 0) -> Iterator[Turn]:
+    """The turns of ``size`` samples of a part in their own order, as they are stored, from ``first`` on.
 
     >>> [turn.indices.tolist() for turn in in_order("val", 5, 3)]
     [[0, 1, 2], [3, 4]]
     """
-    return (Turn(part, torch.arange(start, end)) for start, end in batch_bounds(size, batch_size))
+    return (Turn(part, torch.arange(first + start, first + end)) for start, end in batch_bounds(size, batch_size))
+
+
+def piece_of(turn: Turn, place: int, count: int) -> Turn:
+    """Return the piece of a batch that the process ``place`` of ``count`` computes; together they are the batch.
+
+    Pieces begin at even places, so that neighbours who are mixed stay together. Where there is nothing left for a
+    process, it gets one sample that counts for nothing, because all have to keep in step.
+
+    >>> turn = Turn("train", torch.arange(5))
+    >>> [(piece.indices.tolist(), piece.share) for piece in (piece_of(turn, place, 2) for place in range(2))]
+    [([0, 1], 0.4), ([2, 3, 4], 0.6)]
+    >>> piece_of(Turn("train", torch.tensor([7])), 0, 2)
+    Turn(part='train', indices=tensor([7]), keys=None, epoch=0, share=0.0, last=True)
+    """
+    size = len(turn.indices)
+    pairs = -(-size // 2)
+    start, end = (min(2 * (pairs * each // count), size) for each in (place, place + 1))
+    chosen = slice(start, end) if end > start else slice(0, 1)
+    keys = None if turn.keys is None else turn.keys[chosen]
+    return turn._replace(indices=turn.indices[chosen], keys=keys, share=turn.share * (end - start) / size)
 
 
 def step_turns(

@@ -38,8 +38,8 @@ RESULT = "result.json"
 _LOCK = ".lock"
 
 _PACKAGES = ("striate", "torch", "numpy", "lightning-fabric", "safetensors", "pydantic", "tensorboardX")
-# What has no influence on what is learned.
-_MAY_CHANGE = {"checkpoint_seconds", "data.memory_limit", "data.workers"}
+# What has no influence on what is learned, but for the last bits.
+_MAY_CHANGE = {"checkpoint_seconds", "data.memory_limit", "data.workers", "devices", "nodes", "strategy"}
 _MAY_CHANGE |= {"loggers.names", "loggers.project", "loggers.address"}
 
 
@@ -75,17 +75,17 @@ def check_folder(folder: Path, config: RunConfig, *, resume: bool) -> None:
 
 
 @contextmanager
-def claimed(folder: Path, config: RunConfig, *, resume: bool) -> Iterator[None]:
-    """Hold a run's folder, made if need be, so that no other process writes to it; a run that never began leaves none.
+def claimed(folder: Path, config: RunConfig, *, resume: bool, wait_seconds: float = 0.0) -> Iterator[None]:
+    """Hold a run's folder, made if need be, so that no other process writes to it; one that stays empty goes again.
 
-    The lock is the system's and ends with the process, however that ends. Raises as `check_folder` does, and
-    `CheckpointError` for a folder in use.
+    The lock is the system's and ends with the process, however that ends; ``wait_seconds`` are for one that is ending.
+    Raises as `check_folder` does, and `CheckpointError` for a folder in use.
     """
     made = [each for each in (folder, *folder.parents) if not each.exists()]
     lock = FileLock(folder / _LOCK)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=wait_seconds)
     except Timeout:
         raise CheckpointError(
             "a folder that no other run is using", f"{folder}, in use", "Wait for that run, or choose another folder."
@@ -192,8 +192,8 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def describe_environment(device: torch.device) -> dict[str, Any]:
-    """Describe what a run runs on: versions, machine, threads and command.
+def describe_environment(device: torch.device, processes: int = 1) -> dict[str, Any]:
+    """Describe what a run runs on: versions, machine, processes, threads and command.
 
     >>> describe_environment(torch.device("cpu"))["device"]
     'cpu'
@@ -207,6 +207,7 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         "machine": platform.node(),
         "processor": _processor(),
         "cpus": os.cpu_count(),
+        "processes": processes,
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
     }
@@ -230,5 +231,6 @@ def enter_environment(path: Path, environment: dict[str, Any]) -> list[str]:
     write_json({"sessions": [*sessions, environment]}, path)
     if not sessions:
         return []
-    deciding = ("threads", "device", "processor", "packages")
-    return [key for key in deciding if sessions[0].get(key) != environment[key]]
+    deciding = ("threads", "device", "processor", "packages", "processes")
+    first = {"processes": 1} | sessions[0]
+    return [key for key in deciding if first.get(key) != environment[key]]

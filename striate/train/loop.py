@@ -6,70 +6,61 @@ import hashlib
 import math
 import shlex
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from lightning_fabric import Fabric
 
 from striate.data import Preprocessing, TensorSamples, load_data
 from striate.errors import ConfigError, DivergedError, StoppedError
-from striate.memory import peak_bytes
 from striate.models import model_entry
 from striate.models.outputs import main_output
 from striate.train.averaging import Average
 from striate.train.best import beats
-from striate.train.checkpoint import TrainingState, save_weights, weights_of
+from striate.train.checkpoint import TrainingState, read_checkpoint, weights_of
 from striate.train.clock import Clock
 from striate.train.config import RunConfig
-from striate.train.curves import Curves
 from striate.train.distillation import Teacher
 from striate.train.feed import Feed, batch_bounds, step_turns
 from striate.train.fine_tuning import Freezing
-from striate.train.folder import (
-    BEST,
-    CHECKPOINT,
-    CONFIG,
-    CURVES,
-    ENVIRONMENT,
-    LAST,
-    METRICS,
-    RESULT,
-    check_folder,
-    claimed,
-    config_of,
-    describe_environment,
-    enter_environment,
-    write_json,
-    written,
-)
+from striate.train.folder import CHECKPOINT, check_folder, claimed, config_of
 from striate.train.interruption import Interruption
+from striate.train.lockstep import Lockstep
 from striate.train.loggers.reporting import logged
 from striate.train.loss import total_loss
 from striate.train.network import Network, load_initial, shortest_text
 from striate.train.optimizer import Penalty, build_optimizer
-from striate.train.progress import EpochMetrics, Sums, write_metrics
-from striate.train.randomness import seeded
+from striate.train.processes import launch, restarted
+from striate.train.progress import EpochMetrics, Sums
+from striate.train.randomness import rng_state, seeded
+from striate.train.records import Records
 from striate.train.regularisation import regularise
-from striate.train.report import Reporter, default_reporter, duration
+from striate.train.report import Quiet, Reporter, default_reporter, duration
 from striate.train.run import Run
 from striate.train.sampling import repetitions, sampled_order
 from striate.train.schedule import LearningRate, Patience
 from striate.train.settling import settled, with_absolute_paths
+from striate.train.spool import shared
 from striate.train.tasks import TRAINING
 from striate.train.validation import validate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
     from os import PathLike
+    from typing import Any
 
     from torch import Tensor
 
     from striate.data import Dataset, Samples
     from striate.train.feed import Augment, Turn
+    from striate.train.processes import Processes
 
 DRAW_EVERY = 50
 """Steps between two points of the loss curve in TensorBoard."""
+
+_ENDING_SECONDS = 10.0  # that a process which has been killed may still hold the folder
 
 
 def fit(
@@ -82,59 +73,82 @@ def fit(
 ) -> Run:
     """Train a network as ``config`` says, and keep everything about it in ``folder``.
 
-    The same configuration gives the same bits on the same machine with the same number of threads. With ``resume`` a
-    run in the folder goes on where its checkpoint is, in the middle of an epoch too, to the bits of a run that was
-    never stopped; without one it starts, and a finished one is left as it is. ``dataset`` takes the place of the one
-    that the configuration names. Ctrl-C and SIGTERM end the step, write a checkpoint and raise `StoppedError`; a
-    second Ctrl-C raises `KeyboardInterrupt` at once. Random number generators and signal handlers are left as found.
+    The same configuration gives the same bits on the same machine with the same number of threads and processes. With
+    ``resume`` a run in the folder goes on where its checkpoint is, in the middle of an epoch too, to the bits of a run
+    that was never stopped; without one it starts, and a finished one is left as it is. ``dataset`` takes the place of
+    the one that the configuration names. Ctrl-C and SIGTERM end the step, write a checkpoint and raise `StoppedError`;
+    a second Ctrl-C raises `KeyboardInterrupt` at once. Random number generators and signal handlers are left as found.
+
+    With several ``devices`` or ``nodes`` every process runs the script, or command, that calls this; all get the same
+    `Run`, the first one alone writes and tells, and what fails in any of them is raised there, while the others exit
+    (see docs/distributed.md).
 
     Raises `CheckpointError` for a folder that cannot be used, `ConfigError`, `DataError` and `ModelError` for what the
     configuration asks, `DivergedError` when the loss becomes NaN or infinite, and `RunError` when the system refuses to
-    write, as on a full disk, or kills a process that prepares batches.
+    write, as on a full disk, or kills a process that prepares batches or trains along.
 
     ::
 
         config = RunConfig.from_dict({"model": {"name": "lenet"}, "data": {"source": "digits28"}})
         run = fit(config, "runs/digits")
     """
-    folder = Path(folder)
-    reporter = default_reporter() if reporter is None else reporter
     config = with_absolute_paths(config)
-    check_folder(folder, config, resume=resume)
     _check_device(config)
-    dataset = load(config) if dataset is None else dataset
+    with launch(config) as processes:
+        if not processes.first:
+            reporter = Quiet()
+        return _fit(config, Path(folder), resume or restarted(), dataset, reporter or default_reporter(), processes)
+
+
+def _fit(
+    config: RunConfig,
+    folder: Path,
+    resume: bool,
+    given: Dataset | None,
+    reporter: Reporter,
+    processes: Processes,
+) -> Run:
+    """`fit`, in every one of its processes."""
+    folder = processes.from_first(lambda: folder)
+    processes.from_first(lambda: check_folder(folder, config, resume=resume))
+    dataset = shared(lambda: load(config), processes) if given is None else given
     config = settled(config, dataset)
     training = TRAINING[dataset.task]
     columns = training.columns(has_val=dataset.val is not None)
-    reporter = logged(reporter, config.loggers, config, folder)
+    if processes.first:
+        reporter = logged(reporter, config.loggers, config, folder)
 
     with (
-        claimed(folder, config, resume=resume),
+        _held(folder, config, resume, processes),
         seeded(config.seed),
         Interruption() as interruption,
         Feed(dataset.parts, augmentation_of(config, dataset), config.data.workers) as feed,
     ):
         # The network and what trains it.
-        network = Network.of(config, dataset)
+        network = processes.from_first(lambda: Network.of(config, dataset))
         preprocessing = Preprocessing.from_dict(network.preprocessing)
-        fabric = Fabric(accelerator=config.device, devices=1, precision=config.precision)
+        fabric = processes.fabric
         module = network.build(dataset.vectors)
         regularise(module, config.model, model_entry(network.name))
-        if config.fine_tuning.weights and not (folder / CHECKPOINT).exists():
+        begun = processes.from_first(lambda: (folder / CHECKPOINT).exists())
+        if config.fine_tuning.weights and not begun:
             reporter.said(str(load_initial(module, config.fine_tuning.weights)))
+        processes.synchronise(module)
         freezing = Freezing(module, config.fine_tuning)
         if not freezing.thaws:
             freezing.apply(0)  # so that the optimiser does without
         # Fused steps are PyTorch's fastest, but they hide the scaling of half-precision gradients from clipping, and in
         # PyTorch 2.13 that of SGD fails where some weights have a momentum and others, just thawed, have none yet.
-        fused = config.precision != "16-mixed" and not freezing.thaws
+        fused = config.precision != "16-mixed" and not freezing.thaws and not processes.sharded
         plain_optimizer = build_optimizer(config.optimizer, module, fused=fused)
-        model, optimizer = fabric.setup(module, plain_optimizer)
-        average = Average(module, config.averaging, epochs=config.epochs)
-        averaged = model if average.copy is None else fabric.setup(average.copy)
         penalty = Penalty(module, l1=config.optimizer.l1, l2=config.optimizer.l2)
+        model, optimizer = fabric.setup(module, plain_optimizer)
+        kept_model, kept_optimizer = processes.whole(model, module, plain_optimizer)
+        average = Average(kept_model, config.averaging, epochs=config.epochs)
+        trained = model if processes.alone or processes.sharded else processes.here.setup(module)
+        averaged = trained if average.copy is None else processes.here.setup(average.copy)
         teaching = config.distillation
-        teacher = Teacher(Run.open(teaching.teacher), teaching, dataset, fabric) if teaching.teacher else None
+        teacher = Teacher(Run.open(teaching.teacher), teaching, dataset, processes.here) if teaching.teacher else None
         bounds = batch_bounds(len(dataset.train), config.batch_size * config.accumulate)
         rate = LearningRate(
             config.schedule, config.optimizer.learning_rate, steps_per_epoch=len(bounds), epochs=config.epochs
@@ -143,48 +157,48 @@ def fit(
         patience = Patience(config.early_stopping.metric, config.early_stopping.min_delta)
         precision = fabric.strategy.precision
         data = fingerprint(dataset, preprocessing)
-        state = TrainingState(module, plain_optimizer, precision, rate, patience, average, data)
+        processes.check_same(data)
+        state = TrainingState(kept_model, kept_optimizer, precision, rate, patience, average, data)
         state.progress.sums = Sums(training.score)
-        network.try_out(model, preprocessing, dataset.train, fabric)
+        network.try_out(trained, preprocessing, dataset.train, fabric)
+        processes.reseed(config.seed)
 
         # The folder, as the checkpoint left it.
-        if (folder / CHECKPOINT).exists():
-            state.load(folder / CHECKPOINT)
+        if begun:
+            path = folder / CHECKPOINT
+            state.restore(processes.from_first(lambda: read_checkpoint(path)), path, processes.rank)
         progress = state.progress
-        with written(folder):
-            if not (folder / CONFIG).exists():
-                config.save(folder / CONFIG)
-            network.save(folder)
-            _write_derived(state, columns, folder)
+        records = Records(folder, columns, state, processes)
+        records.begin(config, network)
         if progress.finished:
             reporter.said(f"The run in {folder} is finished ({progress.finished}): there is nothing to resume.")
-            return Run.open(folder)
-        with written(folder):
-            changed = enter_environment(folder / ENVIRONMENT, describe_environment(fabric.device))
-            curves = Curves(folder / CURVES, progress)
-        if changed:
+            return processes.from_first(lambda: Run.open(folder))
+        if changed := records.enter():
             reporter.said(f"Resumed with other {', '.join(changed)}: the last bits of the result may differ.")
         clock = Clock(progress.seconds)
 
+        def due() -> bool:
+            return clock.since_saved() >= config.checkpoint_seconds
+
+        lockstep = Lockstep(processes, interruption, due)
+
         def save() -> None:
             progress.seconds = clock.seconds()
-            with written(folder):
-                state.save(folder / CHECKPOINT)
-                _write_derived(state, columns, folder)
+            records.save(processes.to_first(rng_state())[1:])
             clock.saved()
 
         def stop() -> StoppedError:
             save()
             return StoppedError(
-                f"Stopped by {interruption.signal} after step {progress.step} (epoch {progress.epoch + 1} of "
+                f"Stopped by {lockstep.stop} after step {progress.step} (epoch {progress.epoch + 1} of "
                 f"{config.epochs}, batch {progress.batch} of {len(bounds)}). The checkpoint is written; go on with "
                 f"`striate train --resume {shlex.quote(str(folder))}`."
             )
 
-        def diverged(what: str, loss: float, indices: Tensor, samples: Samples) -> DivergedError:
-            if state.best:
-                with written(folder):
-                    save_weights(state.best, folder / BEST)  # the checkpoint may be older than these
+        def diverged(what: str, found: tuple[float, Tensor] | None, samples: Samples) -> DivergedError:
+            records.save_best()  # the checkpoint may be older than these
+            # Whoever has found it tells the others.
+            loss, indices = next(each for each in processes.gathered(found) if each is not None)
             # A validation loss is that of the last step that was done, the other of the one after it.
             step, batch = (progress.step + 1, progress.batch + 1) if what == "loss" else (progress.step, progress.batch)
             names = ", ".join(samples.name(index) for index in indices[:5].tolist())
@@ -198,7 +212,7 @@ def fit(
         def epoch_turns(first: int) -> Iterator[Turn]:
             order = sampled_order(dataset.train, config.sampling, config.seed, progress.epoch)
             keys = repetitions(order, len(dataset.train)) if config.augmentation else None
-            return step_turns(
+            turns = step_turns(
                 order,
                 keys,
                 progress.epoch,
@@ -206,12 +220,36 @@ def fit(
                 accumulate=config.accumulate,
                 first=first,
             )
+            return map(processes.piece, turns)
 
-        def watch(turn: Turn, loss: float) -> None:
-            if dataset.val is not None and not math.isfinite(loss):
-                raise diverged("validation loss", loss, turn.indices, dataset.val)
-            if interruption:
-                raise stop()
+        def validated() -> dict[str, float]:
+            found: list[tuple[float, Tensor]] = []
+
+            def watch(turn: Turn, loss: float) -> bool:
+                if not math.isfinite(loss):
+                    found.append((loss, turn.indices))
+                return bool(found or interruption)
+
+            def settle() -> None:
+                if dataset.val is not None and processes.any(bool(found)):
+                    raise diverged("validation loss", found[0] if found else None, dataset.val)
+                if lockstep.agree_to_stop():
+                    raise stop()
+
+            if dataset.val is None:
+                return {}
+            return validate(
+                averaged if average.count else trained,
+                dataset.val,
+                feed,
+                network=network,
+                preprocessing=preprocessing,
+                loss=config.loss,
+                processes=processes,
+                batch_size=config.batch_size,
+                watch=watch,
+                settle=settle,
+            )
 
         reporter.started(
             epochs=config.epochs, steps_per_epoch=len(bounds), step=progress.step, seen=progress.sums.count
@@ -222,33 +260,39 @@ def fit(
                 model.train()
                 freezing.apply(progress.epoch)
                 clock.epoch_began(feed)
-                step_loss = 0.0
+                step_loss, mine, broken = 0.0, lockstep.part_of(progress.sums), None
                 for turn, inputs, targets in feed(epoch_turns(progress.batch)):
                     inputs, targets = fabric.to_device((inputs, targets))
-                    output, scaled = model(preprocessing(inputs)), network.scaled(targets)
-                    if teacher is None:
-                        loss = total_loss(config.loss, output, scaled)
-                    else:
-                        loss = teacher.loss(config.loss, output, scaled, inputs)
-                    fabric.backward(loss if turn.share == 1 else loss * turn.share)
+                    with processes.batch(model, turn):
+                        output, scaled = model(preprocessing(inputs)), network.scaled(targets)
+                        if teacher is None:
+                            loss = total_loss(config.loss, output, scaled)
+                        else:
+                            loss = teacher.loss(config.loss, output, scaled, inputs)
+                        weight = processes.weight(turn)
+                        fabric.backward(loss if weight == 1 else loss * weight)
                     loss_value = loss.item()
                     if not math.isfinite(loss_value):
-                        raise diverged("loss", loss_value, turn.indices, dataset.train)
-                    answers = network.unscaled(main_output(output))
-                    score = training.count(answers, targets, network.void)
-                    progress.sums.add(loss=loss_value, count=len(targets), score=score)
-                    step_loss += loss_value * turn.share
+                        broken = broken or (loss_value, turn.indices)
+                    if turn.share:
+                        answers = network.unscaled(main_output(output))
+                        score = training.count(answers, targets, network.void)
+                        mine.add(loss=loss_value, count=len(targets), score=score)
+                        step_loss += loss_value * turn.share
                     if not turn.last:
                         continue
 
                     # A whole step is gathered.
+                    step_loss, any_broken = lockstep.agree(progress.sums, mine, step_loss, broken=broken is not None)
+                    if any_broken:
+                        raise diverged("loss", broken, dataset.train)
                     learning_rate = rate_at(progress.step)
                     for group in plain_optimizer.param_groups:
                         group["lr"] = learning_rate * group["scale"]
                     if config.gradient_clip or penalty:
                         precision.unscale_gradients(plain_optimizer)
                     if config.gradient_clip:
-                        torch.nn.utils.clip_grad_norm_(module.parameters(), config.gradient_clip)
+                        processes.clip(model, module, config.gradient_clip)
                     penalty.add()
                     optimizer.step()
                     optimizer.zero_grad()
@@ -257,37 +301,25 @@ def fit(
                     progress.step += 1
                     if progress.step % DRAW_EVERY == 0:
                         progress.losses.append((progress.step, step_loss, learning_rate, time.time()))
-                        with written(folder):
-                            curves.draw_step(*progress.losses[-1])
-                    step_loss = 0.0
+                        records.draw_step()
+                    step_loss, mine = 0.0, lockstep.part_of(progress.sums)
                     reporter.stepped(progress.step, progress.sums)
-                    if interruption:
+                    if lockstep.stop:
                         raise stop()
-                    if clock.since_saved() >= config.checkpoint_seconds:
+                    if lockstep.due:
                         save()
                 clock.epoch_trained(feed, reporter, config.data.workers)
 
                 # Its validation and its row in the table.
                 if average.epoch_ended(progress.epoch):
                     with average.learning_norms(), torch.no_grad():
-                        for _, inputs, _ in feed(epoch_turns(0)):
-                            averaged(preprocessing(fabric.to_device(inputs)))
-                            if interruption:
+                        for turn, inputs, _ in feed(epoch_turns(0)):
+                            with processes.batch(model, turn):
+                                averaged(preprocessing(fabric.to_device(inputs)))
+                            if lockstep.agree_to_stop():
                                 raise stop()
                 metrics = {"train_loss": progress.sums.loss, f"train_{training.score}": progress.sums.score}
-                if dataset.val is not None:
-                    metrics |= validate(
-                        averaged if average.count else model,
-                        dataset.val,
-                        feed,
-                        network=network,
-                        preprocessing=preprocessing,
-                        loss=config.loss,
-                        fabric=fabric,
-                        batch_size=config.batch_size,
-                        watch=watch,
-                    )
-                row = EpochMetrics(progress.epoch + 1, progress.step, rate_at(progress.step - 1), metrics)
+                row = EpochMetrics(progress.epoch + 1, progress.step, rate_at(progress.step - 1), metrics | validated())
 
                 # What follows from it.
                 is_best = beats(row, progress.best, config.best.metric)
@@ -302,27 +334,40 @@ def fit(
                     progress.finished = f"all {config.epochs} epochs"
                 elif config.early_stopping.patience and stale >= config.early_stopping.patience:
                     progress.finished = f"no better {patience.metric} for {stale} epochs"
-                with written(folder):
-                    write_metrics(progress.history, columns, folder / METRICS)
-                    curves.draw_epoch(row, progress.times[-1][0])
+                records.epoch_ended(row)
                 reporter.epoch_ended(row, best=is_best)
-                if progress.finished or clock.since_saved() >= config.checkpoint_seconds:
+                if progress.finished or processes.from_first(due):
                     save()
         finally:
             reporter.stopped()
-            with written(folder):
-                curves.close()
+            records.close()
         reporter.said(f"Finished after {progress.finished}, in {duration(progress.seconds)}.")
-    return Run.open(folder)
+        return processes.from_first(lambda: Run.open(folder))
 
 
-def resume(folder: str | PathLike[str], *, dataset: Dataset | None = None, reporter: Reporter | None = None) -> Run:
+def resume(
+    folder: str | PathLike[str],
+    *,
+    dataset: Dataset | None = None,
+    reporter: Reporter | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> Run:
     """Continue the run in ``folder`` with the settings it was started with; see `fit`.
 
-    Raises `CheckpointError` if there is none.
+    ``changes`` are settings that a run may go on with others of: ``devices``, ``nodes``, ``strategy``. Raises
+    `CheckpointError` if there is no run.
     """
     config = RunConfig.from_toml(config_of(Path(folder)))
+    if changes:
+        config = RunConfig.from_dict(config.model_dump(exclude_none=True) | dict(changes))
     return fit(config, folder, resume=True, dataset=dataset, reporter=reporter)
+
+
+def _held(folder: Path, config: RunConfig, resume: bool, processes: Processes) -> AbstractContextManager[None]:
+    """The folder, held by the first process."""
+    if not processes.first:
+        return nullcontext()
+    return claimed(folder, config, resume=resume, wait_seconds=_ENDING_SECONDS if restarted() else 0.0)
 
 
 def load(config: RunConfig) -> Dataset:
@@ -370,24 +415,6 @@ def fingerprint(dataset: Dataset, preprocessing: Preprocessing) -> str:
             digest.update("\0".join(map(samples.name, range(len(samples)))).encode(errors="surrogateescape"))
         digest.update(b"|")
     return digest.hexdigest()
-
-
-def _write_derived(state: TrainingState, columns: tuple[str, ...], folder: Path) -> None:
-    """Write the files that follow from the checkpoint; a process killed in between leaves them to the next."""
-    progress = state.progress
-    write_metrics(progress.history, columns, folder / METRICS)
-    if progress.step:
-        save_weights(weights_of(state.average.module), folder / LAST)
-    if state.best:
-        save_weights(state.best, folder / BEST)
-    if progress.finished:
-        result = {
-            "finished": progress.finished,
-            "best_epoch": progress.best_epoch,
-            "seconds": progress.seconds,
-            "peak_bytes": peak_bytes(),
-        }
-        write_json(result, folder / RESULT)
 
 
 def _check_device(config: RunConfig) -> None:

@@ -6,6 +6,9 @@ Outputs are (n, outputs), or (n, classes, *spatial) for segmentation. Targets ar
 With class weights ``w`` the loss of a batch is ``sum(w[y] * loss) / n``: the weights of a balanced run have the mean 1
 over the training part, so that the size of the steps stays what it was, and a batch in pieces gives what a whole one
 does. PyTorch divides by the sum of the weights in each batch instead.
+
+Of a batch that several processes share, each computes a loss such that their mean, weighted by samples, is that of the
+batch, also where that is no mean over samples: positions that count, and the sums of Dice, are those of all processes.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from pydantic import Field
 from striate.errors import ConfigError
 from striate.models.outputs import WithAuxiliary, main_output
 from striate.nn.losses import half_squared_error
+from striate.nn.synchronised import summed
 from striate.train.section import Section
 
 if TYPE_CHECKING:
@@ -233,8 +237,8 @@ class DiceCrossEntropy(_Loss):
         if self.void is not None:
             said = said * (targets != self.void).unsqueeze(1)
         over = [0, *range(2, outputs.ndim)]
-        both, either = (said * truth).sum(over), said.sum(over) + truth.sum(over)
-        return entropy + self.dice * (1 - ((2 * both + 1) / (either + 1)).mean())
+        sums = summed(torch.stack(((said * truth).sum(over), said.sum(over) + truth.sum(over))))
+        return entropy + self.dice * (1 - ((2 * sums[0] + 1) / (sums[1] + 1)).mean())
 
 
 Loss: TypeAlias = (
@@ -294,6 +298,9 @@ def _as_tensor(weights: ClassWeights, outputs: Tensor) -> Tensor | None:
 
 def _counted(targets: Tensor, outputs: Tensor, void: int | None) -> Tensor | int:
     """How many samples, or positions, the loss is the mean of; 1 where all are void."""
+    positions = outputs.numel() // outputs.shape[1]
     if void is None or targets.is_floating_point():
-        return outputs.numel() // outputs.shape[1]
-    return (targets != void).sum().clamp_min(1)
+        return positions
+    # Processes that share a batch weigh their losses by their positions, those of the void label too.
+    sums = summed(torch.stack(((targets != void).sum(), targets.new_tensor(positions))))
+    return sums[0].clamp_min(1) * (positions / sums[1].clamp_min(1))

@@ -141,7 +141,7 @@ class Network(BaseModel):
         """
         inputs, targets = samples.fetch(range(min(2, len(samples))))
         model.eval()
-        with torch.inference_mode():
+        with torch.no_grad():
             self.check_outputs(model(preprocessing(fabric.to_device(inputs))), targets)
 
     def check_outputs(self, outputs: Tensor, targets: Tensor) -> None:

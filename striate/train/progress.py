@@ -65,6 +65,13 @@ class Sums:
         self.above += score[0]
         self.below += score[1]
 
+    def merge(self, other: Sums) -> None:
+        """Add what was summed of other samples."""
+        self.loss_sum += other.loss_sum
+        self.count += other.count
+        self.above += other.above
+        self.below += other.below
+
     @property
     def loss(self) -> float:
         """The mean loss of the samples so far."""

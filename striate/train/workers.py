@@ -122,8 +122,13 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
+def end_with_parent(wanted: bool = True) -> None:
+    """Let the system kill this process when the one that started it is gone, or no longer; on Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL if wanted else 0)
+
+
 def _begin(number: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        # Those of a killed process would notice seconds later, and hold what they inherited until then.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # Those of a killed process would notice seconds later, and hold what they inherited until then.
+    end_with_parent()

@@ -76,7 +76,7 @@ def test_every_option_of_training_reaches_its_setting(chosen, tmp_path):
         "--stochastic-depth", 0.125, "--workers", 2, "--data-option", "window=50", "--loss", "focal",
         "--class-weights", "1,2.5", "--ema-decay", 0.5, "--from", "runs/a", "--freeze", "conv1", "--freeze", "fc*",
         "--unfreeze-after", 3, "--layer-decay", 0.5, "--teacher", "runs/b", "--best", "val_macro_f1",
-        "--augment", "flip,crop:padding=4",
+        "--augment", "flip,crop:padding=4", "--devices", 4, "--nodes", 2, "--strategy", "fsdp",
     )  # fmt: skip
     assert config == RunConfig.from_dict(
         {
@@ -91,6 +91,9 @@ def test_every_option_of_training_reaches_its_setting(chosen, tmp_path):
             "distillation": {"teacher": "runs/b"},
             "best": {"metric": "val_macro_f1"},
             "augmentation": [{"name": "flip"}, {"name": "crop", "padding": 4}],
+            "devices": 4,
+            "nodes": 2,
+            "strategy": "fsdp",
         }
     )
 
@@ -184,16 +187,18 @@ def test_a_run_without_out_goes_to_a_new_folder_below_runs(chosen):
          "Expected nothing below epochs, a setting itself; received epochs.x=4. Set epochs itself."),
         ([*TRAIN[1:], "--set", "epoch=4"], ("Expected only known settings in the configuration; received epoch=4. "
          "Did you mean 'epochs'?")),
-        (["--resume", "a", "--epochs", 3], ("Expected --resume alone: a run keeps its own settings; received --resume "
-         "with other arguments. Leave them out, or start a new run with --out.")),
+        (["--resume", "a", "--epochs", 3], ("Expected --resume alone, or with --devices, --nodes and --strategy: a run "
+         "keeps its own settings; received --resume with other arguments. Leave them out, or start a new run with "
+         "--out.")),
         ([*TRAIN[1:], "--out", "/dev/null/a"], ("Expected a folder to write to; received /dev/null/a, where /dev/null "
          "is a file. Choose another folder.")),
         ([*TRAIN[1:], "--averaging", "swa", "--ema-decay", 0.9],
          "Expected one kind of averaging; received ema and swa. Leave out the settings of the other."),
         ([*TRAIN[1:], "--class-weights", "a,b"], ("Expected balanced, or numbers with commas between them, for "
          "--class-weights; received 'a,b'. Write 1,2.5 for example.")),
-        (["--resume", "a", "--find-lr"], ("Expected --resume alone: a run keeps its own settings; received --resume "
-         "with other arguments. Leave them out, or start a new run with --out.")),
+        (["--resume", "a", "--find-lr"], ("Expected --resume alone, or with --devices, --nodes and --strategy: a run "
+         "keeps its own settings; received --resume with other arguments. Leave them out, or start a new run with "
+         "--out.")),
         (["--config", "no.toml"], ("Expected a configuration file; received no.toml, which does not exist. "
          "Check the path.")),
     ],
@@ -201,6 +206,27 @@ def test_a_run_without_out_goes_to_a_new_folder_below_runs(chosen):
 def test_refused(refused, words, message, tmp_path):
     assert refused("train", *words) == message
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_restart_has_to_find_the_run(refused, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
+    assert refused(*TRAIN) == (
+        "Expected --out, by which a restart finds the run; received torchrun --max-restarts without it. Name the run's "
+        "folder."
+    )
+
+
+def test_a_run_goes_on_with_other_devices(striate, monkeypatch, tmp_path):
+    asked = {}
+
+    def record(folder, changes):
+        asked.update(changes, folder=str(folder))
+        return type("Run", (), {"folder": folder})
+
+    monkeypatch.setattr("striate.train.resume", record)
+    (tmp_path / "report.html").touch()
+    assert striate("train", "--resume", tmp_path, "--devices", 4, "--nodes", 1).exit_code == 0
+    assert asked == {"devices": 4, "nodes": 1, "folder": str(tmp_path)}
 
 
 def test_a_run_is_repeated_from_its_own_file(striate, run):

@@ -13,6 +13,7 @@ from striate.errors import CheckpointError, ConfigError, StriateError
 from striate.files import PARTIAL
 from striate.train.config import RunConfig
 from striate.train.folder import CONFIG, new_folder, read_json, write_json
+from striate.train.processes import launched_counts
 from striate.train.settling import with_absolute_paths
 
 if TYPE_CHECKING:
@@ -51,8 +52,16 @@ def check_campaign(folder: Path, config: RunConfig, asked: dict[str, Any]) -> No
     """Check that a campaign may begin, or go on, in ``folder``.
 
     ``asked`` is what it is beside the configuration: its ``kind``, and the numbers that it depends on. Raises
-    `CheckpointError` for a folder with other things in it, and `ConfigError` for a campaign of other settings.
+    `CheckpointError` for a folder with other things in it, and `ConfigError` for a campaign of other settings, or
+    of runs with several processes.
     """
+    devices, nodes = launched_counts(config)
+    if devices * nodes > 1:
+        raise ConfigError(
+            "runs of one process in a campaign",
+            f"devices={devices} and nodes={nodes}",
+            "Use devices=1, or train the runs one by one with `striate train`.",
+        )
     if folder.is_file():
         raise CheckpointError("a folder for the runs", f"the file {folder}", "Choose another folder.")
     if not (folder / CAMPAIGN).exists():
