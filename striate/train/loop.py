@@ -14,6 +14,7 @@ import torch
 
 from striate.data import Preprocessing, TensorSamples, load_data
 from striate.errors import ConfigError, DivergedError, StoppedError
+from striate.memory import keep_memory
 from striate.models import model_entry
 from striate.models.outputs import main_output
 from striate.train.averaging import Average
@@ -77,7 +78,8 @@ def fit(
     ``resume`` a run in the folder goes on where its checkpoint is, in the middle of an epoch too, to the bits of a run
     that was never stopped; without one it starts, and a finished one is left as it is. ``dataset`` takes the place of
     the one that the configuration names. Ctrl-C and SIGTERM end the step, write a checkpoint and raise `StoppedError`;
-    a second Ctrl-C raises `KeyboardInterrupt` at once. Random number generators and signal handlers are left as found.
+    a second Ctrl-C raises `KeyboardInterrupt` at once. Random number generators and signal handlers are left as found;
+    the process keeps from then on the memory that it frees (see `striate.keep_memory`).
 
     With several ``devices`` or ``nodes`` every process runs the script, or command, that calls this; all get the same
     `Run`, the first one alone writes and tells, and what fails in any of them is raised there, while the others exit
@@ -94,6 +96,7 @@ def fit(
     """
     config = with_absolute_paths(config)
     _check_device(config)
+    keep_memory()
     with launch(config) as processes:
         if not processes.first:
             reporter = Quiet()
