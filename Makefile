@@ -40,12 +40,14 @@ check: $(INSTALLED)  ## Lint, formatting, types and layering: what CI checks bes
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_layering.py
 
-bench: $(INSTALLED)  ## Measure convolutions, networks, accuracy, the training loop and recovery (DATA=folder of data sets, MNIST=folder of MNIST); keep the machine quiet
+bench: $(INSTALLED)  ## Measure convolutions, networks, accuracy, the training loop, reading and recovery (DATA=folder of data sets, MNIST=folder of MNIST); keep the machine quiet
 	$(BIN)/python bench/convolutions.py
 	$(BIN)/python bench/overhead.py
 	$(BIN)/python bench/networks.py --compile --peers
 	$(BIN)/python bench/accuracy.py $(if $(DATA),--data $(DATA))
 	$(BIN)/python bench/training_loop.py $(if $(MNIST),--data $(MNIST))
+	$(BIN)/python bench/reading.py $(if $(DATA),--data $(DATA))
+	$(BIN)/python bench/larger_than_memory.py
 	$(BIN)/python bench/kill_and_resume.py
 
 clean:  ## Remove what the other targets made

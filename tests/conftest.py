@@ -12,6 +12,11 @@ _WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _WORKERS)))
 
 import torch  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+# How long an example may take is no claim of ours, and a busy machine takes long.
+settings.register_profile("striate", deadline=None)
+settings.load_profile("striate")
 
 os.environ.setdefault("MPLBACKEND", "agg")
 # Set before xdist starts its workers, which inherit it and share the folder. One that is given is kept and stays warm.

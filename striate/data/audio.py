@@ -1,7 +1,7 @@
 """Sound files as samples: waveforms (channels, frames), or log-mel spectrograms (channels, mels, frames).
 
-soundfile (libsndfile) reads WAV, FLAC, Ogg and MP3. The order is: the middle ``seconds`` of the file, the mean of its
-channels, the rate, the exact length, then the features.
+soundfile (libsndfile) reads WAV, FLAC, Ogg and MP3, but for the plainest of WAV files, which `wav` reads. The order is:
+the middle ``seconds`` of the file, the mean of its channels, the rate, the exact length, then the features.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from striate.data.file_kinds import DamagedFileError, FileKind, register_file_ki
 from striate.data.log_mel import log_mel
 from striate.data.options import Option, number, one_of, whole_number, yes_or_no
 from striate.data.resampling import resample_even
+from striate.data.wav import PcmFile
 from striate.errors import DataError
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def decode_audio(file: File, options: Mapping[str, Any]) -> tuple[torch.Tensor, 
 
     Raises `DamagedFileError` for a file that is broken, empty, or has samples that are not finite.
     """
-    waveform, rate = _read(file, options["seconds"])
+    waveform, rate = _read(file, options["seconds"], options["rate"])
     if options["mono"] and len(waveform) > 1:
         waveform = waveform.mean(0, keepdim=True)
     wanted = options["rate"] or rate
@@ -95,17 +96,22 @@ def _opened(file: File) -> Any:
     soundfile = extra("soundfile", "audio", file.label)
     if not file.size:
         raise _damaged(file, "it is empty")
+    plain = PcmFile.open(file)
+    if plain is not None:
+        return plain
     try:
         return soundfile.SoundFile(file.label if file.content is None else io.BytesIO(file.content))
     except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
         raise _damaged(file, str(error)) from error
 
 
-def _read(file: File, seconds: float | None) -> tuple[torch.Tensor, int]:
+def _read(file: File, seconds: float | None, wanted_rate: int | None) -> tuple[torch.Tensor, int]:
+    """The middle of a file as (C, frames), and its rate; with silence around it if no resampling is to come."""
     soundfile = extra("soundfile", "audio", file.label)
     with _opened(file) as sound:
         rate, frames, channels = int(sound.samplerate), int(sound.frames), int(sound.channels)
-        cut = _SHORTENED.search(sound.extra_info) if sound.format.startswith("WAV") else None
+        known = isinstance(sound, PcmFile) or not sound.format.startswith("WAV")
+        cut = None if known else _SHORTENED.search(sound.extra_info)
         if cut is not None and int(cut[1]) > int(cut[2]) and int(cut[1]) not in _UNKNOWN_SIZES:
             raise _damaged(file, f"it ends after {cut[2]} of {cut[1]} bytes")
         if not frames:
@@ -117,14 +123,18 @@ def _read(file: File, seconds: float | None) -> tuple[torch.Tensor, int]:
                 f"{file.label} with {wanted * channels}",
                 "Cut it with the option seconds, or leave it out.",
             )
+        # Read to where they will lie, samples are not moved again.
+        filled = seconds is not None and wanted_rate in (None, rate)
+        values = np.zeros((max(wanted, round((seconds or 0) * rate)) if filled else wanted, channels), np.float32)
+        start = (len(values) - wanted) // 2
         try:
             if wanted < frames:
                 sound.seek((frames - wanted) // 2)
-            values = sound.read(wanted, dtype="float32", always_2d=True)
+            found = len(sound.read(out=values[start : start + wanted]))
         except (soundfile.SoundFileError, OSError) as error:
             raise _damaged(file, str(error)) from error
-    if len(values) != wanted:
-        raise _damaged(file, f"it ends after {len(values)} of {wanted} frames")
+    if found != wanted:
+        raise _damaged(file, f"it ends after {found} of {wanted} frames")
     if not np.isfinite(values).all():
         raise _damaged(file, "it has samples that are NaN or infinite")
     return torch.from_numpy(np.ascontiguousarray(values.T)), rate

@@ -84,8 +84,12 @@ def pad_or_crop(inputs: torch.Tensor, size: tuple[int, ...], value: float = 0) -
     missing = [length - inputs.shape[axis] for axis, length in enumerate(size, start=first)]
     if not any(missing):
         return inputs.contiguous()
-    around = [amount for total in reversed(missing) for amount in (total // 2, total - total // 2)]
-    return F.pad(inputs, around, value=value)
+    filled = inputs.new_full((*inputs.shape[:first], *size), value)
+    middle = filled
+    for axis, total in enumerate(missing, start=first):
+        middle = middle.narrow(axis, total // 2, inputs.shape[axis])
+    middle.copy_(inputs)
+    return filled
 
 
 def resize(

@@ -81,6 +81,7 @@ class Decoder:
     image_size: int | tuple[int, ...] | None = None
     fit: Literal["resize", "pad"] = "resize"
     options: Mapping[str, Any] = field(default_factory=dict)
+    _resolved: dict[str, Mapping[str, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __call__(self, file: File) -> Decoded:
         """Decode one file. Raises `DataError` naming it if it is damaged, too large or of another kind."""
@@ -89,14 +90,22 @@ class Decoder:
             raise DataError(
                 f"a file of one of the kinds {', '.join(sample_suffixes())}", file.label, "Convert it to one of them."
             )
-        own = {option.name: self.options[option.name] for option in kind.options if option.name in self.options}
-        inputs, value_scale = kind.decode(file, resolve(own, kind.options, kind.name))
+        inputs, value_scale = kind.decode(file, self._options_of(kind))
         stored_size = tuple(inputs.shape[1:])
-        batch = convert_channels(inputs.unsqueeze(0), self.channels, file.label)
+        if self.channels is not None:
+            inputs = convert_channels(inputs.unsqueeze(0), self.channels, file.label)[0]
         size = target_size(self.image_size, len(stored_size))
         if size is not None:
-            batch = resize(batch, size) if self.fit == "resize" else pad_or_crop(batch, size)
-        return Decoded(batch[0], stored_size, value_scale)
+            batch = inputs.unsqueeze(0)
+            inputs = (resize(batch, size) if self.fit == "resize" else pad_or_crop(batch, size))[0]
+        return Decoded(inputs, stored_size, value_scale)
+
+    def _options_of(self, kind: FileKind) -> Mapping[str, Any]:
+        found = self._resolved.get(kind.name)
+        if found is None:
+            own = {option.name: self.options[option.name] for option in kind.options if option.name in self.options}
+            found = self._resolved[kind.name] = resolve(own, kind.options, kind.name)
+        return found
 
     def each(self, files: Sequence[File]) -> Iterator[Decoded | DataError]:
         """Decode many files on a few threads and give them in order, the error in place of each one that fails."""
@@ -166,7 +175,7 @@ def _pixels(image: Image.Image) -> tuple[torch.Tensor, float]:
     if image.mode == "P":
         image = image.convert("RGBA")
     rgb = image if image.mode == "RGB" else image.convert("RGB")
-    return torch.from_numpy(np.array(rgb)).permute(2, 0, 1).contiguous(), 255.0
+    return torch.from_numpy(np.ascontiguousarray(np.asarray(rgb).transpose(2, 0, 1))), 255.0
 
 
 IMAGES = register_file_kind(

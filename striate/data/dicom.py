@@ -243,7 +243,7 @@ def _ordered(slices: Sequence[Slice], label: str) -> tuple[list[Slice], float, n
             ("pixel spacing", first.spacing, other.spacing),
             ("orientation", first.orientation, other.orientation),
         ):
-            if not np.allclose(mine, theirs, rtol=_TURNED, atol=_TURNED):
+            if mine != theirs and not np.allclose(mine, theirs, rtol=_TURNED, atol=_TURNED):
                 raise DamagedFileError(
                     f"slices of one {what}, {mine} as in {first.file.base}",
                     f"{other.file.base} of {label} with {theirs}",

@@ -10,7 +10,7 @@ import torch
 
 from striate.data.dataset import SkippedFile
 from striate.data.file_kinds import DamagedFileError
-from striate.data.samples import TensorSamples, as_indices
+from striate.data.samples import TensorSamples, as_indices, empty_batch
 from striate.data.threads import each
 from striate.errors import DataError
 
@@ -143,8 +143,8 @@ class ItemSamples:
         for row, index in enumerate(chosen.tolist()):
             place = self._places[index]
             wanted.setdefault(place.item, []).append((row, place))
-        inputs = torch.empty((len(chosen), *self._item_shape), dtype=self.dtype)
-        masks = None if self._mask_shape is None else torch.empty((len(chosen), *self._mask_shape), dtype=torch.int64)
+        inputs = empty_batch((len(chosen), *self._item_shape), self.dtype)
+        masks = None if self._mask_shape is None else empty_batch((len(chosen), *self._mask_shape), torch.int64)
         # NumPy copies on this thread; PyTorch would wake its own for every sample, beside those that decode.
         rows_of_inputs, rows_of_masks = inputs.numpy(), None if masks is None else masks.numpy()
         for (item, rows), decoded in zip(wanted.items(), each(self._items.decode, list(wanted)), strict=True):

@@ -28,6 +28,8 @@ from striate.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    import numpy.typing as npt
+
     from striate.data.file import File
 
 _IMAGES = (".png", ".pgm", ".pbm", ".pnm", ".ppm", ".bmp", ".gif", ".tif", ".tiff")
@@ -36,6 +38,7 @@ MASK_SUFFIXES = (*_IMAGES, *NIFTI.suffixes, ".npy")
 
 _MAX_IDS = 1024
 _MAX_TABLE_BYTES = 2**20
+_MOST_LISTED = 2**16
 
 
 class Mask(NamedTuple):
@@ -93,14 +96,16 @@ def _whole(values: torch.Tensor, label: str) -> torch.Tensor:
             f"{label} with {values.shape[0]} channels",
             "Turn one-hot channels into numbers with argmax.",
         )
-    ids = values[0].long()
-    if (ids != values[0]).any() or (ids < 0).any():
+    stored = values[0].numpy()
+    with np.errstate(invalid="ignore"):
+        ids = stored.astype(np.int64, copy=False)
+    if (ids != stored).any() or ids.min(initial=0) < 0:
         raise DataError(
             "label ids that are whole numbers from 0",
-            f"{label} with {values[0][(ids != values[0]) | (ids < 0)][0].item():g}",
+            f"{label} with {stored[(ids != stored) | (ids < 0)][0].item():g}",
             "Save masks without scaling or interpolation.",
         )
-    return ids
+    return torch.from_numpy(ids)
 
 
 def _picture(file: File, coloured: bool) -> Mask:
@@ -273,6 +278,11 @@ class Lookup:
         self._keys = np.array(keys, dtype=np.int64)[order]
         dtype = np.uint8 if max(values, default=0) <= 255 else np.int32
         self._values = np.array(values, dtype=dtype)[order]
+        # Where numbers are small, a table of all of them, -1 for those of no class, is much quicker than a search.
+        self._listed: npt.NDArray[np.int32] | None = None
+        if keys and self._keys[0] >= 0 and self._keys[-1] < _MOST_LISTED:
+            self._listed = np.full(int(self._keys[-1]) + 2, -1, dtype=np.int32)
+            self._listed[self._keys] = self._values
 
     @property
     def fill(self) -> int:
@@ -288,6 +298,11 @@ class Lookup:
                 "Give classes, a file with a line name,id,colour for each.",
             )
         ids = mask.ids.numpy()
+        if self._listed is not None and ids.size and ids.min() >= 0:
+            # What is beyond the table has its last entry.
+            found = self._listed.take(ids, mode="clip")
+            if found.min() >= 0:
+                return torch.from_numpy(found.astype(self._values.dtype))
         places = np.minimum(np.searchsorted(self._keys, ids), len(self._keys) - 1)
         wrong = self._keys[places] != ids
         if wrong.any():

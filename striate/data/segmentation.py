@@ -14,7 +14,6 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 
 from striate.data.conversion import convert_channels, target_size
 from striate.data.file import File, file_on_disk, is_file
@@ -43,6 +42,8 @@ from striate.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    import torch
 
     from striate.data.source import Source
 
@@ -283,9 +284,7 @@ def _image(file: File, own: Mapping[str, Any], mask: Mask) -> tuple[torch.Tensor
     """An image at the spacing asked for, full white, and its size as stored."""
     if file.suffix in NIFTI.suffixes:
         volume = read_nifti(file)
-        if mask.spacing is not None and not torch.allclose(
-            torch.tensor(volume.spacing), torch.tensor(mask.spacing), rtol=1e-2
-        ):
+        if mask.spacing is not None and not np.allclose(volume.spacing, mask.spacing, rtol=1e-2):
             raise DamagedFileError(
                 "an image and a mask of one spacing",
                 f"{file.label} with {_sized(volume.spacing)} mm and its mask with {_sized(mask.spacing)}",

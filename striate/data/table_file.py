@@ -32,6 +32,9 @@ SUFFIXES = (".csv", ".tsv", ".parquet")
 """The extensions of tables."""
 
 _MISSING = frozenset(("", "na", "n/a", "nan", "null", "none", "#n/a"))
+_BLOCK = 2**20
+"""Bytes that Arrow reads at a time."""
+
 _CHUNK = 2**10
 """Rows at a time: few enough for the caches, many enough for the work of NumPy to count."""
 
@@ -219,10 +222,11 @@ def _arrow_csv(file: File, numbers: Sequence[str], texts: Sequence[str]) -> Tabl
         names = [name.strip() for name in next(csv.reader([head], delimiter=delimiter), [])]
     types = {**dict.fromkeys(numbers, pa.float64()), **dict.fromkeys(texts, pa.string())}
     try:
-        with file.open() as stream:
+        with file.open() if file.content is None else pa.BufferReader(file.content) as stream:
             table = arrow.read_csv(
                 stream,
-                read_options=arrow.ReadOptions(column_names=names, skip_rows=1),
+                # Threads are for more than one block.
+                read_options=arrow.ReadOptions(column_names=names, skip_rows=1, use_threads=file.size > _BLOCK),
                 parse_options=arrow.ParseOptions(delimiter=delimiter),
                 convert_options=arrow.ConvertOptions(
                     column_types=types, include_columns=list(types), strings_can_be_null=False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +34,9 @@ USUAL = {
 
 OTHERS = frozenset(("path", "file", "filename", "text", "sentence", "sequence", "image", "mask"))
 """Columns that tables of other things have."""
+
+_SMALL = 2**20
+"""Tables of at most so many bytes are read into memory at once."""
 
 _INDEX = ("", "unnamed: 0", "index")
 """What writing a table with its row numbers calls their column."""
@@ -177,6 +180,8 @@ def recordings_of(
 
 def _columns(file: File, roles: Roles, options: ReadOptions) -> tuple[Table, dict[str, str]]:
     """Read what is needed, and say which roles have a column in this table."""
+    if file.content is None and file.size <= _SMALL:
+        file = replace(file, content=file.read())  # which is looked at several times
     heading = read_heading(file)
     missing = next((each for each in (*roles.channels, *roles.targets) if each not in heading.names), None)
     if missing is not None:

@@ -129,6 +129,29 @@ def test_files_that_are_too_large_or_of_another_kind():
     )
 
 
+def test_a_file_that_has_grown_is_read_whole(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"0123456789")
+    for noted in (0, 3, 9, 10, 50):
+        assert File("a.bin", str(path), noted).read() == b"0123456789"
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [
+        ("a.PNG", ".png"),
+        ("x.y/a", ""),
+        ("x/.hidden", ""),
+        ("a.b.wav", ".wav"),
+        ("a.nii", ".nii"),
+        ("A.NII.GZ", ".nii.gz"),
+        ("a.tar.gz", ".gz"),
+    ],
+)
+def test_extensions(name, suffix):
+    assert File(name, name, 0).suffix == suffix
+
+
 IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 12, 3), np.uint8))
 GOOD = {suffix: saved(IMAGE, kind) for suffix, kind in FORMATS.items()}
 

@@ -54,6 +54,35 @@ def test_moments_of_chunks_are_those_of_the_whole(counts, as_bytes, offset):
     torch.testing.assert_close(moments.std, whole.std((0, 2), correction=0))
 
 
+@pytest.mark.parametrize("offset", [0.0, 300.0, -1e4])
+def test_samples_scaled_one_by_one(offset):
+    preprocessing = Preprocessing(2, (5, 6), 1.0, (0.0, 0.0), (1.0, 1.0), "sample")
+    values = np.random.default_rng(0).normal(offset, 20, (3, 2, 5, 6)).astype(np.float32)
+    values[1, 0] = 0.1 + offset  # which never changes
+    given = torch.from_numpy(values.copy())
+    found = preprocessing(given).numpy()
+    exact = values.astype(np.float64)
+    exact = (exact - exact.mean((2, 3), keepdims=True)) / np.maximum(exact.std((2, 3), keepdims=True), 1e-9)
+    exact[1, 0] = 0
+    assert np.abs(found - exact).max() < 2e-3
+    assert np.abs(found[1, 0]).max() < 2e-3
+    assert torch.equal(given, torch.from_numpy(values))
+    levels = torch.from_numpy(values.clip(0, 255).astype(np.uint8))
+    assert torch.equal(preprocessing(levels), preprocessing(levels.float()))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64])
+def test_inputs_are_left_as_they_are(dtype):
+    preprocessing = Preprocessing(1, (4,), 255.0, (0.5,), (0.25,))
+    inputs = torch.tensor([[[0, 51, 102, 255]]], dtype=dtype)
+    before = inputs.clone()
+    assert torch.allclose(preprocessing(inputs), torch.tensor([[[-2, -1.2, -0.4, 2]]]))
+    assert torch.equal(inputs, before)
+    if dtype.is_floating_point:
+        inputs.requires_grad_()
+        assert torch.autograd.grad(preprocessing(inputs).sum(), inputs)[0].ne(0).all()
+
+
 def test_a_constant_channel_is_left_finite(tmp_path):
     x = np.random.default_rng(0).random((8, 2, 30)).astype(np.float32)
     x[:, 1] = 3

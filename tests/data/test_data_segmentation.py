@@ -13,7 +13,7 @@ from PIL import Image
 
 from striate.data import SkippedFileWarning, TensorSamples, load_data
 from striate.data.items import ItemSamples
-from striate.data.masks import resize_nearest
+from striate.data.masks import ClassTable, Lookup, Mask, resize_nearest
 from striate.data.tiles import Tiling, stitch, tile_place
 from striate.errors import DataError
 
@@ -155,6 +155,24 @@ def test_coloured_masks(tmp_path):
     assert np.array_equal(dataset.train.fetch(range(4))[1].numpy(), y)
     write(tmp_path / "masks" / "0.png", np.full((6, 5, 3), 9))
     assert "with #090909 at 30 positions" in refused(tmp_path)
+
+
+@given(
+    classes=st.lists(st.integers(0, 2**17), min_size=1, max_size=6, unique=True),
+    void=st.none() | st.integers(0, 2**17),
+    data=st.data(),
+)
+def test_numbers_become_classes_however_large_they_are(classes, void, data):
+    classes = [number for number in classes if number != void] or [1 if void == 0 else 0]
+    lookup = Lookup(ClassTable(tuple(f"c{number}" for number in classes), tuple(classes)), void)
+    known = {number: place for place, number in enumerate(classes)}
+    if void is not None:
+        known[void] = lookup.void
+    ids = data.draw(st.lists(st.sampled_from([*known]), min_size=1, max_size=9))
+    assert lookup(Mask(torch.tensor(ids)), "a.png").tolist() == [known[number] for number in ids]
+    stranger = data.draw(st.integers(-1, 2**40).filter(lambda number: number not in known))
+    with pytest.raises(DataError, match=f"a.png with {stranger} at 1 positions"):
+        lookup(Mask(torch.tensor([*ids, stranger])), "a.png")
 
 
 def test_masks_move_with_their_images(tmp_path):

@@ -70,6 +70,31 @@ def test_values_are_those_of_nibabel(tmp_path, suffix, kind, dtype):
     assert np.allclose(values[0].numpy(), nibabel.load(file.label).get_fdata().transpose(2, 1, 0))
 
 
+@pytest.mark.parametrize("scaling", [(None, None), (1, 0), (1, 3), (0.5, 0), (np.nan, np.nan)])
+@pytest.mark.parametrize("dtype", ["<i2", ">i4", ">f4", "<f8", "<u1"])
+def test_stored_numbers_are_scaled_as_nibabel_does(tmp_path, scaling, dtype):
+    array = np.random.default_rng(3).integers(0, 200, (4, 3, 2)).astype(dtype)
+    image = nibabel.Nifti1Image(array, np.eye(4), nibabel.Nifti1Header(endianness=np.dtype(dtype).byteorder))
+    image.header.set_slope_inter(*scaling)
+    nibabel.save(image, tmp_path / "a.nii")
+    values = read_nifti(file_on_disk(tmp_path / "a.nii", "a.nii")).values
+    assert np.array_equal(values[0].numpy(), nibabel.load(tmp_path / "a.nii").get_fdata(dtype=np.float32).T)
+
+
+def test_gzip_in_several_members(tmp_path):
+    array = np.random.default_rng(4).random((5, 6, 7), np.float32)
+    whole = write_nifti(tmp_path / "a.nii", array).read()
+    cuts = [0, 1, 400, 401, len(whole)]
+    packed = b"".join(gzip.compress(whole[a:b]) for a, b in itertools.pairwise(cuts))
+    found = read_nifti(File("b.nii.gz", "b.nii.gz", len(packed), packed)).values
+    assert np.array_equal(found[0].numpy(), array.T)
+    # What comes after the voxels is not looked at.
+    more = packed + b"\0" * 100
+    assert torch.equal(read_nifti(File("b.nii.gz", "b.nii.gz", len(more), more)).values, found)
+    short = gzip.compress(whole[:-8])
+    assert "cut off" in refused(read_nifti, File("b.nii.gz", "b.nii.gz", len(short), short))
+
+
 def test_a_fourth_axis_is_channels_and_flat_images_are_volumes(tmp_path):
     array = np.random.default_rng(2).random((3, 4, 5, 2), np.float32)
     values = read_nifti(write_nifti(tmp_path / "a.nii", array)).values
