@@ -28,8 +28,11 @@ def window(rank, groups=2):
     return (2,) * rank, [1, 0] * rank, (1,) * rank, groups
 
 
-@pytest.mark.parametrize("rank", RANKS)
-@pytest.mark.parametrize("channels_last", [False, True])
+SLOW = [pytest.param(*case, marks=pytest.mark.slow) for case in ((3, False), (1, True), (2, False), (3, True))]
+
+
+# All ranks and layouts are registered in the same way: one of each here, the rest among the slow tests.
+@pytest.mark.parametrize(("rank", "channels_last"), [(1, False), (2, True), *SLOW])
 def test_operators_keep_torchs_rules(rank, channels_last):
     x, w, b = (t.requires_grad_() for t in example(rank, channels_last))
     y = ops.conv(x, w, b, 2, ((1, 0),) * rank, groups=2).detach().requires_grad_()

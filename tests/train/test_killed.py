@@ -6,11 +6,14 @@ import importlib
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from striate.train import Quiet, RunConfig, fit
 
 BENCH = Path(__file__).parents[2] / "bench"
 
 
+@pytest.mark.slow  # `test_distributed.py` kills a process too, and `test_resuming.py` goes on from any step
 def test_two_kills(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
     monkeypatch.syspath_prepend(BENCH)
     module = importlib.import_module("kill_and_resume")

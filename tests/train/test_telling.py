@@ -86,6 +86,8 @@ def test_batches_cover_everything_once(size: int, batch_size: int) -> None:
 class OnDisk:
     """Samples that are not in memory."""
 
+    in_memory = False
+
     def __init__(self, inner: TensorSamples) -> None:
         self.inner, self.threads = inner, set()
 
