@@ -66,8 +66,8 @@ def check(algorithm, problem, seed=0, **how):
 def some(problems, layout, target):
     """A part of the problems that has every rank they have.
 
-    Targets share all code but the width, and layouts all but how rows are brought: the host's own width gets every other
-    one in the native layout, the rest every fourth to twelfth. `test_every_layer_everywhere` leaves nothing out.
+    Targets share all code but the width, and layouts all but how rows are brought: the host's own width gets every
+    other one in the native layout, the rest every fourth to twelfth. `test_every_layer_everywhere` leaves nothing out.
     """
     own = target.vector_bytes == host().vector_bytes
     step = {(True, "channels_last"): 2, (True, "contiguous"): 4, (False, "channels_last"): 8}.get((own, layout), 12)
