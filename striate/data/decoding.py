@@ -22,7 +22,7 @@ from striate.data.file_kinds import DamagedFileError, FileKind, file_kind, regis
 from striate.data.layout import LAYOUTS, as_samples
 from striate.data.npy import read_npy
 from striate.data.options import Option, one_of, resolve
-from striate.data.threads import each
+from striate.data.threads import Pace, each
 from striate.data.tiff_pages import decode_pages
 from striate.errors import DataError
 
@@ -82,6 +82,7 @@ class Decoder:
     fit: Literal["resize", "pad"] = "resize"
     options: Mapping[str, Any] = field(default_factory=dict)
     _resolved: dict[str, Mapping[str, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _pace: Pace = field(default_factory=Pace, init=False, repr=False, compare=False)
 
     def __call__(self, file: File) -> Decoded:
         """Decode one file. Raises `DataError` naming it if it is damaged, too large or of another kind."""
@@ -109,7 +110,7 @@ class Decoder:
 
     def each(self, files: Sequence[File]) -> Iterator[Decoded | DataError]:
         """Decode many files on a few threads and give them in order, the error in place of each one that fails."""
-        return each(self, files)
+        return each(self, files, self._pace)
 
 
 def decode_array(file: File, options: Mapping[str, Any]) -> tuple[torch.Tensor, float]:

@@ -11,7 +11,7 @@ import torch
 from striate.data.dataset import SkippedFile
 from striate.data.file_kinds import DamagedFileError
 from striate.data.samples import TensorSamples, as_indices, empty_batch
-from striate.data.threads import each
+from striate.data.threads import Pace, each
 from striate.errors import DataError
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ class ItemSamples:
     ) -> None:
         self._items, self._places, self._targets, self.groups = items, tuple(places), targets, groups
         self._tiling, self._fill = tiling, fill
+        self._pace = Pace()
         # An example would keep a sample alive in every copy; its shape and type are what is needed.
         self._example = Item(example.inputs[:0], None if example.mask is None else example.mask[:0])
         self._item_shape = tuple(example.inputs.shape)
@@ -147,7 +148,8 @@ class ItemSamples:
         masks = None if self._mask_shape is None else empty_batch((len(chosen), *self._mask_shape), torch.int64)
         # NumPy copies on this thread; PyTorch would wake its own for every sample, beside those that decode.
         rows_of_inputs, rows_of_masks = inputs.numpy(), None if masks is None else masks.numpy()
-        for (item, rows), decoded in zip(wanted.items(), each(self._items.decode, list(wanted)), strict=True):
+        read = each(self._items.decode, list(wanted), self._pace)
+        for (item, rows), decoded in zip(wanted.items(), read, strict=True):
             if isinstance(decoded, DataError):
                 raise decoded
             for row, place in rows:

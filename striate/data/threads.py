@@ -27,32 +27,84 @@ _RUN_SECONDS = 2e-3
 
 _LONGEST_RUN = 64
 
+_TRIED_ALONE = 3
+_CYCLE = 100
+"""Of so many runs the first few are made one way and the other, to see which is faster."""
 
-def each(function: Callable[[Given], Made], things: Iterable[Given]) -> Iterator[Made | DataError]:
+
+class Pace:
+    """Whether things of a kind are made faster on several threads or on one, by what they took so far.
+
+    What is mostly Python, as reading a small image is, only one thread at a time computes, and threads that wait for
+    each other take longer than one alone. Decoding a large one, or waiting for a disk, is what threads are for.
+
+    >>> pace = Pace()
+    >>> [pace.on_threads(2) for _ in range(4)]
+    [False, False, False, True]
+    """
+
+    def __init__(self) -> None:
+        self._runs = 0
+        self._took: dict[bool, deque[float]] = {way: deque(maxlen=9) for way in (False, True)}
+
+    def on_threads(self, threads: int) -> bool:
+        """Whether the next run is for the threads."""
+        place = self._runs % _CYCLE
+        self._runs += 1
+        if place < _TRIED_ALONE + 2 * threads:
+            return place >= _TRIED_ALONE
+        return self._seconds(True) < threads * self._seconds(False)
+
+    def length(self, on_threads: bool) -> int:
+        """How many things make a run."""
+        seconds = self._seconds(on_threads)
+        return min(max(int(_RUN_SECONDS / seconds), 1), _LONGEST_RUN) if seconds else 1
+
+    def note(self, on_threads: bool, seconds: float) -> None:
+        """Remember what a thing took, in seconds."""
+        self._took[on_threads].append(seconds)
+
+    def _seconds(self, on_threads: bool) -> float:
+        """What is usual; 0 while nothing is known. Imports, and others on the machine, make single runs long."""
+        took = self._took[on_threads]
+        return sorted(took)[len(took) // 2] if took else 0.0
+
+
+def each(
+    function: Callable[[Given], Made], things: Iterable[Given], pace: Pace | None = None
+) -> Iterator[Made | DataError]:
     """Apply a function to things on a few threads and give the results in order, or the `DataError` in place of one.
 
     Only two results per thread are ever ahead of what has been taken, because each may be a large volume; or two runs
-    of results, where they are made so quickly that several are worth being made in a row. Where worker processes leave
-    no processor for threads, each thing is done when it is its turn.
+    of results, where they are made so quickly that several are worth being made in a row. Where threads turn out to be
+    slower than one alone, or worker processes leave no processor for them, each thing is done when it is its turn;
+    ``pace`` remembers that for calls with things of the same kind.
 
     >>> list(each(abs, [-1, 2, -3]))
     [1, 2, 3]
     """
-    threads = _threads()
-    if threads == 1:
-        for thing in things:
-            yield from _attempt(function, [thing])[0]
-        return
+    threads, left = _threads(), iter(things)
+    pace = Pace() if pace is None else pace
     waiting: deque[Future[tuple[list[Made | DataError], float]]] = deque()
-    left, length = iter(things), 1
-    while run := list(islice(left, length)):
-        waiting.append(_pool().submit(_attempt, function, run))
-        if len(waiting) > 2 * threads:
-            made, seconds = waiting.popleft().result()
-            length = min(max(int(_RUN_SECONDS * len(made) / max(seconds, 1e-9)), 1), _LONGEST_RUN)
+
+    def first_waiting() -> list[Made | DataError]:
+        made, seconds = waiting.popleft().result()
+        pace.note(True, seconds / len(made))
+        return made
+
+    while True:
+        on_threads = threads > 1 and pace.on_threads(threads)
+        run = list(islice(left, pace.length(on_threads) if threads > 1 else 1))
+        while waiting and (not run or not on_threads or len(waiting) >= 2 * threads):
+            yield from first_waiting()
+        if not run:
+            return
+        if on_threads:
+            waiting.append(_pool().submit(_attempt, function, run))
+        else:
+            made, seconds = _attempt(function, run)
+            pace.note(False, seconds / len(made))
             yield from made
-    while waiting:
-        yield from waiting.popleft().result()[0]
 
 
 def _attempt(function: Callable[[Given], Made], run: list[Given]) -> tuple[list[Made | DataError], float]:

@@ -83,9 +83,10 @@ def accelerate(
     are kept in between layers; ``auto`` takes the faster one, and ``contiguous`` where the model insists on it, say by
     calling ``view``. A layer for which PyTorch's operator was measured to be faster keeps it, unless ``keep_slower``.
     Without ``measure`` nothing is timed or compared, and every layer that can be is compiled. ``rounds`` is the number
-    of measurements a time is the median of. With ``fuse`` convolutions compute in inference what follows them, batch
-    norm and ReLU, where a run of the model shows that nothing else sees their output (`striate.nn.fusion`). With
-    ``keep_memory`` the process keeps the memory that it frees from now on (`striate.keep_memory`).
+    of measurements a time is the median of. With ``fuse`` convolutions compute the zero padding of a layer before them,
+    and in inference the batch norm and the ReLU behind them, where a run of the model shows that nothing else sees what
+    is in between (`striate.nn.fusion`). With ``keep_memory`` the process keeps the memory that it frees from now on
+    (`striate.keep_memory`).
 
     Raises `ModelError` for a model that has lazy layers left or is TorchScript; whatever it raises, and whatever the
     model does when it is run, the model is then as it was.

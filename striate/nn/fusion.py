@@ -78,7 +78,6 @@ class Fusion:
 
     def __init__(self, scope: Scope, chain: Chain) -> None:
         self.scope, self.chain = scope, chain
-        self.norm, self.relu = chain.norm, chain.relu
         self.activation: Activation | None = None if chain.relu is None else RELUS[type(chain.relu)]
         self.padding = None if chain.pad is None else _both(chain.pad, chain.convolution)
 
@@ -99,18 +98,18 @@ class Fusion:
 
     def applies(self, convolution: nn.Module) -> bool:
         """Whether something follows, and nobody can tell now who computes it: inference, no hooks, nothing traced."""
-        if self.norm is None and self.relu is None:
+        norm, relu = self.chain.norm, self.chain.relu
+        if norm is None and relu is None:
             return False
         if convolution.training or torch.is_grad_enabled() or not self.scope.entered or torch.compiler.is_compiling():
             return False
-        norm = self.norm
         if norm is not None and (norm.training or norm.running_mean is None):
             return False
-        return not any(_hooks(layer) for layer in (convolution, norm, self.relu) if layer is not None)
+        return not any(_hooks(layer) for layer in (convolution, norm, relu) if layer is not None)
 
     def affine(self, bias: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         """The bias of the convolution with the batch norm in it, and the scale that comes before it."""
-        norm: Any = self.norm
+        norm: Any = self.chain.norm
         if norm is None:
             return bias, None
         scale = torch.rsqrt(norm.running_var + norm.eps)
@@ -134,9 +133,9 @@ def passes_on(layer: nn.Module, input: Tensor) -> bool:
     False
     """
     fusion: Fusion | None = getattr(input, "striate_fusion", None)
-    if fusion is None or (layer is not fusion.norm and layer is not fusion.relu):
+    if fusion is None or (layer is not fusion.chain.norm and layer is not fusion.chain.relu):
         return False
-    if layer is fusion.relu or fusion.relu is None:
+    if layer is fusion.chain.relu or fusion.chain.relu is None:
         del input.striate_fusion  # type: ignore[attr-defined]
     return True
 

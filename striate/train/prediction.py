@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -16,9 +15,8 @@ from striate.data import SkippedFile, SkippedFileWarning
 from striate.data.file import file_on_disk, is_clutter, is_file, is_folder
 from striate.data.file_kinds import holds_sample, sample_suffixes
 from striate.data.new_files import files_to_read, read_samples, reads_files
-from striate.data.single import writing
 from striate.errors import DataError
-from striate.files import replacing
+from striate.train.files import write_table
 from striate.train.inference import averaged
 from striate.train.temperature import load_calibration
 
@@ -88,17 +86,14 @@ class Predictions(list[Prediction]):
         Raises `DataError` for a place that cannot be written to.
         """
         ranks = range(1, 1 + max((len(prediction.answers) for prediction in self), default=1))
-        with (
-            writing(path),
-            replacing(Path(path)) as beside,
-            # Names of files that are no text come out as the bytes they are.
-            beside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
-        ):
-            table = csv.writer(stream)
-            table.writerow(["path", *(name for rank in ranks for name in (f"class_{rank}", f"probability_{rank}"))])
-            for prediction in self:
-                cells = (cell for answer in prediction.answers for cell in (answer.label, answer.probability))
-                table.writerow([prediction, *cells])
+        write_table(
+            path,
+            ["path", *(name for rank in ranks for name in (f"class_{rank}", f"probability_{rank}"))],
+            (
+                [prediction, *(cell for answer in prediction.answers for cell in (answer.label, answer.probability))]
+                for prediction in self
+            ),
+        )
 
 
 def predict(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from striate.data.new_masks import mask_name, read_image, write_mask
 from striate.data.single import writing
 from striate.data.tiles import Tiling
 from striate.errors import DataError
-from striate.files import replacing
+from striate.train.files import write_table
 from striate.train.inference import OVERLAP, Inference, averaged, check_overlap
 from striate.train.prediction import files_to_ask
 
@@ -58,16 +57,8 @@ class PredictedMasks(list[PredictedMask]):
 
         Raises `DataError` for a place that cannot be written to.
         """
-        with (
-            writing(path),
-            replacing(Path(path)) as beside,
-            # Names of files that are no text come out as the bytes they are.
-            beside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
-        ):
-            table = csv.writer(stream)
-            table.writerow(["path", "mask", *(f"share_{name}" for name in (self[0].shares if self else ()))])
-            for found in self:
-                table.writerow([found.path, found.mask, *found.shares.values()])
+        shares = [f"share_{name}" for name in (self[0].shares if self else ())]
+        write_table(path, ["path", "mask", *shares], ([each.path, each.mask, *each.shares.values()] for each in self))
 
 
 def segment(

@@ -48,6 +48,31 @@ def test_large_things_are_never_far_ahead():
     found.close()
 
 
+@pytest.mark.parametrize(("alone", "beside", "expected"), [(1.0, 2.2, False), (1.0, 1.2, True)])
+def test_threads_are_used_where_they_were_faster(alone, beside, expected):
+    pace = threads.Pace()
+    chosen = []
+    for _ in range(2 * threads._CYCLE):
+        chosen.append(pace.on_threads(2))
+        pace.note(chosen[-1], beside if chosen[-1] else alone)
+    # Both are tried again from time to time; one run that took long for another reason decides nothing.
+    for cycle in (chosen[: threads._CYCLE], chosen[threads._CYCLE :]):
+        assert cycle[:7] == [False] * 3 + [True] * 4
+        assert set(cycle[7:]) == {expected}
+    pace.note(expected, 100.0)
+    assert [pace.on_threads(2) for _ in range(20)][7:] == [expected] * 13
+
+
+def test_runs_are_as_long_as_things_are_quick():
+    pace = threads.Pace()
+    assert pace.length(True) == 1
+    for seconds, expected in ((1.0, 1), (threads._RUN_SECONDS / 8, 8), (1e-9, threads._LONGEST_RUN)):
+        for _ in range(9):
+            pace.note(True, seconds)
+        assert pace.length(True) == expected
+    assert pace.length(False) == 1
+
+
 def test_quick_things_are_handed_over_in_runs():
     runs = 0
 
