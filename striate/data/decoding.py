@@ -172,7 +172,8 @@ def _pixels(image: Image.Image) -> tuple[torch.Tensor, float]:
     if image.mode in _FLOAT:
         return torch.from_numpy(np.array(image, dtype=np.float32)).unsqueeze(0), 1.0
     if image.mode in _GREY:
-        return torch.from_numpy(np.array(image.convert("L"))).unsqueeze(0), 255.0
+        grey = image if image.mode == "L" else image.convert("L")  # which copies it in any case
+        return torch.from_numpy(np.array(grey)[None]), 255.0
     if image.mode == "P":
         image = image.convert("RGBA")
     rgb = image if image.mode == "RGB" else image.convert("RGB")

@@ -274,8 +274,9 @@ def _common_length(gathered: Mapping[str, _Part], options: ReadOptions) -> int:
     wanted = size[0] if isinstance(size, tuple) and len(size) == 1 else size
     if wanted is not None and not isinstance(wanted, tuple):
         return int(wanted)
-    if options.own["length"] is not None:
-        return int(options.own["length"])
+    known = options.reading.get("length", options.own["length"])
+    if known is not None:
+        return int(known)
     named = [(len(s), name) for part in gathered.values() for s, name in zip(part.sequences, part.names, strict=True)]
     lengths = Counter(length for length, _ in named)
     usual = lengths.most_common(1)[0][0]

@@ -42,6 +42,7 @@ def load_data(
     fold: Sequence[int] | None = None,
     options: Mapping[str, Any] | None = None,
     shortest: int = 1,
+    reading: Mapping[str, Any] | None = None,
 ) -> Dataset:
     """Load a labelled data set from a file, a folder, an archive or a built-in name, whatever its kind.
 
@@ -52,7 +53,8 @@ def load_data(
     resizes (see `striate.data.conversion`) or, with ``fit`` "pad", cuts and fills up with zeros around the middle;
     ``layout`` names the axes of arrays (see `striate.data.layout`). ``normalise`` takes the place of what the kind of
     source proposes (see `Dataset`). ``options`` are those of the kind of source, and of the kinds of files in it.
-    ``shortest`` is how many tokens a network takes at least: shorter texts are filled up.
+    ``shortest`` is how many tokens a network takes at least: shorter texts are filled up. ``reading`` is that of
+    another `Dataset` whose network is to see this one: texts become tokens of its vocabulary, sounds get its rate.
 
     The decoded set is kept in memory if it fits into ``memory_limit`` bytes, by default half of the free memory;
     otherwise files are decoded when they are fetched, with the same results. Sets that are stored as arrays must fit.
@@ -83,11 +85,12 @@ def load_data(
     # What is neither a size nor sizes is told of where the number of axes is known.
     size: Any = tuple(image_size) if isinstance(image_size, Iterable) else image_size
     own = _own_options(reader, options or {})
+    same = reading if reading and reading.get("kind") == reader.kind else {}
     collection = reader.read(
-        opened, ReadOptions(budget, layout, own, channels, size, fit, skip_corrupt, seed, shortest)
+        opened, ReadOptions(budget, layout, own, channels, size, fit, skip_corrupt, seed, shortest, same)
     )
     _check_count(collection, opened.label)
-    of_files = _file_options(collection, reader, options or {})
+    of_files = _file_options(collection, reader, options or {}, reading or {})
     decoder = Decoder(channels, size, fit, {"layout": layout, **of_files})
     made = gather(collection, decoder, skip_corrupt, budget, opened.label)
     if collection.task == "classification":
@@ -134,14 +137,17 @@ def _options_of_files() -> list[Option]:
     return [option for kind in file_kinds() for option in kind.options if option.name != "layout"]
 
 
-def _file_options(collection: Collection, reader: Reader, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options for files that were given, if the collection has files of a kind that takes them."""
+def _file_options(
+    collection: Collection, reader: Reader, given: Mapping[str, Any], reading: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The options for files that were given, or are those of ``reading``, if files of the collection take them."""
     files = [file for part in collection.parts.values() if isinstance(part, FilePart) for file in part.files]
     suffixes = {file.suffix for file in files}
     kinds = [kind for kind in file_kinds() if suffixes & set(kind.suffixes)]
     known = [option for kind in kinds for option in kind.options if option.name != "layout"]
     ours = {option.name for option in reader.options}
-    wanted = {name: value for name, value in given.items() if name not in ours}
+    theirs = {option.name: reading.get(option.name) for option in known}
+    wanted = {name: value for name, value in {**theirs, **given}.items() if value is not None and name not in ours}
     resolved = resolve(wanted, known, f"the files of a {collection.kind} source")
     found = {name: value for name, value in resolved.items() if name in wanted}
     for kind in kinds:

@@ -107,7 +107,8 @@ class ReadOptions:
     ``budget`` says how much memory it may take, ``layout`` the axes of arrays (see `layout`) if the caller knows,
     ``own`` its own options, resolved; ``channels``, ``image_size`` and ``fit`` are what the caller wants of samples,
     for readers that give `Samples`; ``skip_corrupt`` allows to leave out damaged files; ``seed`` decides what is drawn.
-    Texts are filled up to ``shortest`` tokens at least.
+    Texts are filled up to ``shortest`` tokens at least. With ``reading``, how another set was read, samples are to be
+    as they are there: the same vocabulary, length or rate, whatever this set would suggest.
     """
 
     budget: Budget
@@ -119,6 +120,7 @@ class ReadOptions:
     skip_corrupt: bool = False
     seed: int = 0
     shortest: int = 1
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Reader(Protocol):

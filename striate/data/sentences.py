@@ -137,15 +137,23 @@ def build_vocabulary(counts: Mapping[str, int], min_count: int, most: int | None
 
 
 def settle(
-    corpus: Corpus, parts: Mapping[str, Sentences], own: Mapping[str, Any], budget: Budget, label: str
+    corpus: Corpus,
+    parts: Mapping[str, Sentences],
+    own: Mapping[str, Any],
+    budget: Budget,
+    label: str,
+    reading: Mapping[str, Any],
 ) -> tuple[tuple[str, ...], dict[str, TensorSamples]]:
-    """Fix the vocabulary and the length by the training part, and give all parts as tokens of it.
+    """Fix the vocabulary and the length by the training part, or by ``reading``, and give all parts as tokens of it.
 
     Raises `DataError` for a training part without a frequent token, and where the rectangle would not fit.
     """
     known = list(corpus.tokens)
-    if own["alphabet"] is not None:
-        vocabulary: tuple[str, ...] = (PADDING, UNKNOWN, *dict.fromkeys(own["alphabet"]))
+    vocabulary: tuple[str, ...]
+    if reading:
+        vocabulary = tuple(reading["vocabulary"])
+    elif own["alphabet"] is not None:
+        vocabulary = (PADDING, UNKNOWN, *dict.fromkeys(own["alphabet"]))
     else:
         occurrences = np.bincount(parts["train"].flat, minlength=len(known)).tolist()
         counts = {token: number for token, number in zip(known, occurrences, strict=True) if number}
@@ -159,7 +167,7 @@ def settle(
     numbers = {token: number for number, token in enumerate(vocabulary) if number > 1}
     small = len(vocabulary) <= np.iinfo(np.int16).max
     lookup = np.array([numbers.get(token, 1) for token in known], dtype=np.int16 if small else np.int32)
-    length = max(own["max_length"] or int(parts["train"].lengths.max()), own["min_length"])
+    length = reading.get("length") or max(own["max_length"] or int(parts["train"].lengths.max()), own["min_length"])
     texts = sum(map(len, parts.values()))
     budget.take(
         texts * length * lookup.itemsize, f"{label} as {texts} texts of {length} tokens (max_length would cut them)"

@@ -222,9 +222,9 @@ def _settled(
 ) -> Collection:
     sentences = {split: part for split, part in parts.items() if isinstance(part, Sentences)}
     own = {**options.own, "min_length": max(options.own["min_length"], options.shortest)}
-    vocabulary, ready = settle(corpus, sentences, own, options.budget, label)
+    vocabulary, ready = settle(corpus, sentences, own, options.budget, label, options.reading)
     vectors = None
-    if options.own["vectors"]:
+    if options.own["vectors"] and not options.reading:
         path = Path(options.own["vectors"]).expanduser()
         vectors = read_vectors(path, vocabulary, seed=options.seed)
     (length,) = ready["train"].item_shape

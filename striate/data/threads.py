@@ -28,7 +28,7 @@ _RUN_SECONDS = 2e-3
 _LONGEST_RUN = 64
 
 _TRIED_ALONE = 3
-_CYCLE = 100
+_CYCLE = 250
 """Of so many runs the first few are made one way and the other, to see which is faster."""
 
 

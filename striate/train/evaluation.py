@@ -230,12 +230,13 @@ def _load(run: Run, source: str | PathLike[str] | None) -> tuple[Dataset, Datase
     if source is None:
         own = load(config)
         return own, own
-    size, channels = list(run.preprocessing.size), run.preprocessing.channels
-    convertible = channels if channels in (1, 3) else None
-    other: dict[str, Any] = {"source": str(source), "channels": convertible}
-    if run.preprocessing.reading.get("patch") is None:
-        other["image_size"] = size
-    return load(config.model_copy(update={"data": config.data.model_copy(update=other)})), None
+    size, channels, reading = list(run.preprocessing.size), run.preprocessing.channels, run.preprocessing.reading
+    other: dict[str, Any] = {"source": str(source)}
+    if run.network.input_kind != "tokens":
+        other["channels"] = channels if channels in (1, 3) else None
+        if reading.get("patch") is None:
+            other["image_size"] = size
+    return load(config.model_copy(update={"data": config.data.model_copy(update=other)}), reading), None
 
 
 def _fitted(run: Run, dataset: Dataset, weights: Literal["best", "last"]) -> Calibration:

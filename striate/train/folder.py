@@ -35,7 +35,7 @@ BEST = "best.safetensors"
 LAST = "last.safetensors"
 CHECKPOINT = "checkpoint.pt"
 RESULT = "result.json"
-_LOCK = ".lock"
+LOCK = ".lock"
 
 _PACKAGES = ("striate", "torch", "numpy", "lightning-fabric", "safetensors", "pydantic", "tensorboardX")
 # What has no influence on what is learned, but for the last bits.
@@ -67,7 +67,7 @@ def check_folder(folder: Path, config: RunConfig, *, resume: bool) -> None:
         return
     # A run killed in its first moments leaves no more than these.
     found = {entry.name for entry in folder.iterdir()} if is_folder(folder) else set()
-    strangers = {name for name in found if name != _LOCK and PARTIAL not in name}
+    strangers = {name for name in found if name != LOCK and PARTIAL not in name}
     if strangers:
         raise CheckpointError(
             "a new or empty folder", f"{folder}, which holds {sorted(strangers)[0]}", "Choose another folder."
@@ -82,7 +82,7 @@ def claimed(folder: Path, config: RunConfig, *, resume: bool, wait_seconds: floa
     Raises as `check_folder` does, and `CheckpointError` for a folder in use.
     """
     made = [each for each in (folder, *folder.parents) if not each.exists()]
-    lock = FileLock(folder / _LOCK)
+    lock = FileLock(folder / LOCK)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=wait_seconds)
@@ -100,16 +100,16 @@ def claimed(folder: Path, config: RunConfig, *, resume: bool, wait_seconds: floa
             stale.unlink()  # a killed process was writing it
         yield
     finally:
-        _leave(folder, made)
+        leave(folder, made)
         lock.release()
 
 
-def _leave(folder: Path, made: list[Path]) -> None:
-    """Take away what a run that never began has left: its lock, and the folders that were ``made`` for it."""
+def leave(folder: Path, made: list[Path]) -> None:
+    """Take away what is left where nothing was begun: the lock, and the folders that were ``made`` for it."""
     with suppress(OSError):
-        if {entry.name for entry in folder.iterdir()} <= {_LOCK}:
+        if {entry.name for entry in folder.iterdir()} <= {LOCK}:
             # While it is held: whoever waits for it finds no lock, and makes one of its own.
-            (folder / _LOCK).unlink(missing_ok=True)
+            (folder / LOCK).unlink(missing_ok=True)
             for each in made:
                 each.rmdir()
 

@@ -373,8 +373,8 @@ def _held(folder: Path, config: RunConfig, resume: bool, processes: Processes) -
     return claimed(folder, config, resume=resume, wait_seconds=_ENDING_SECONDS if restarted() else 0.0)
 
 
-def load(config: RunConfig) -> Dataset:
-    """Load the data that a configuration names. Raises `DataError`."""
+def load(config: RunConfig, reading: Mapping[str, Any] | None = None) -> Dataset:
+    """Load the data that a configuration names, if given as data of that ``reading`` is. Raises `DataError`."""
     settings = config.data
     return load_data(
         settings.source,
@@ -391,6 +391,7 @@ def load(config: RunConfig) -> Dataset:
         fold=settings.fold,
         options=settings.options,
         shortest=shortest_text(config.model),
+        reading=reading,
     )
 
 

@@ -90,6 +90,15 @@ def spoken(root, rate=8000):
     return root
 
 
+def test_sounds_for_a_network_of_another_rate(tmp_path):
+    options = {"name_pattern": r"(?P<label>\d)_.*", "seconds": 0.05}
+    reading = load_data(spoken(tmp_path / "slow", 4000), **WHOLE, options=options).reading
+    other = load_data(spoken(tmp_path / "quick", 8000), **WHOLE, options=options, reading=reading)
+    assert (reading["rate"], other.reading["rate"], other.train.item_shape) == (4000, 4000, (1, 200))
+    asked = load_data(tmp_path / "quick", **WHOLE, options=options | {"rate": 4000})
+    assert torch.equal(other.train.fetch([0, 5])[0], asked.train.fetch([0, 5])[0])
+
+
 def test_labels_subjects_and_parts_from_names(tmp_path):
     options = {"name_pattern": r"(?P<label>\d)_(?P<subject>\w+)_\d+", "test_pattern": "_0$", "seconds": 0.05}
     dataset = load_data(spoken(tmp_path), val_fraction=0, options=options)

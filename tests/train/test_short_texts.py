@@ -15,6 +15,7 @@ from striate.train.network import shortest_text
 if TYPE_CHECKING:
     from pathlib import Path
 
+LABELLED = [("1", "lovely"), ("0", "dull"), ("1", "lovely"), ("0", "lovely")]
 SMALL = {"name": "char_cnn_small", "options": {}}
 
 
@@ -74,3 +75,21 @@ def test_where_it_cannot_be(reviews: Path, tmp_path: Path) -> None:
         "Fill them up (the option min_length=123 of texts), or choose another network."
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["reviews.txt"]
+
+
+def test_other_texts_are_read_with_the_vocabulary_of_the_run(reviews: Path, tmp_path: Path) -> None:
+    run = fit(config_of(reviews, {"name": "text_cnn_rand", "options": {}}), tmp_path / "run", reporter=Quiet())
+    others = tmp_path / "others.txt"
+    others.write_text("".join(f"{label} a {word} thing of quite some length\n" for label, word in LABELLED * 3))
+    read = load_data(others, val_fraction=0, test_fraction=0, reading=run.preprocessing.reading)
+    assert read.vocabulary == run.network.vocabulary
+    assert read.input_size == run.preprocessing.size
+    known = {token: number for number, token in enumerate(read.vocabulary)}
+    inputs, _ = read.train.fetch([0])
+    assert inputs[0].tolist() == [1, known["lovely"], 1, 1, 1]
+    measured = evaluate(run, "all", source=others, bootstrap=0)
+    asked = tmp_path / "asked.txt"
+    asked.write_text("".join(f"a {word} thing of quite some length\n" for _, word in LABELLED * 3))
+    predicted = [answer.label for answer in predict(run, asked)]
+    right = sum(label == found for (label, _), found in zip(LABELLED * 3, predicted, strict=True))
+    assert (measured.count, measured.correct) == (12, right)

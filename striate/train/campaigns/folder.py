@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from striate.errors import CheckpointError, ConfigError, StriateError
 from striate.files import PARTIAL
 from striate.train.config import RunConfig
-from striate.train.folder import CONFIG, new_folder, read_json, write_json
+from striate.train.folder import CONFIG, LOCK, leave, new_folder, read_json, write_json
 from striate.train.processes import launched_counts
 from striate.train.settling import with_absolute_paths
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 CAMPAIGN = "campaign.json"
 SUMMARY = "summary.json"
-LOCK = ".lock"
 
 MAY_CHANGE = ("checkpoint_seconds", "data.memory_limit", "data.workers", "loggers.")
 """Settings, or sections of them, without influence on what is learned."""
@@ -98,11 +97,17 @@ def check_same(known: dict[str, Any], config: RunConfig, asked: dict[str, Any], 
 def begun(folder: Path, config: RunConfig, asked: dict[str, Any]) -> Iterator[None]:
     """Hold a campaign's folder, made if need be; what was asked for is written down first.
 
-    Raises as `check_campaign` does, and `CheckpointError` for a folder in use.
+    Where that is refused before a run has begun, nothing stays. Raises as `check_campaign` does, and `CheckpointError`
+    for a folder in use.
     """
     with only_here(folder, seconds=0):
         begin(folder, config, asked)
-        yield
+        try:
+            yield
+        except StriateError:
+            if {entry.name for entry in folder.iterdir()} <= {CAMPAIGN, LOCK}:
+                (folder / CAMPAIGN).unlink(missing_ok=True)
+            raise
 
 
 def begin(folder: Path, config: RunConfig, asked: dict[str, Any]) -> None:
@@ -115,7 +120,11 @@ def begin(folder: Path, config: RunConfig, asked: dict[str, Any]) -> None:
 
 @contextmanager
 def only_here(folder: Path, *, seconds: float) -> Iterator[None]:
-    """Hold a folder, made if need be, waiting so long for other processes. Raises `CheckpointError`."""
+    """Hold a folder, made if need be, waiting so long for other processes; one that stays empty goes again.
+
+    Raises `CheckpointError`.
+    """
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
     lock = FileLock(folder / LOCK)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -131,4 +140,5 @@ def only_here(folder: Path, *, seconds: float) -> Iterator[None]:
     try:
         yield
     finally:
+        leave(folder, made)
         lock.release()

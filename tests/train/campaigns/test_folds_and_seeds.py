@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from striate.data import load_data
-from striate.errors import CheckpointError, ConfigError, DataError, StoppedError
+from striate.errors import CheckpointError, ConfigError, DataError, StoppedError, StriateError
 from striate.train import Quiet, Run, evaluate
 from striate.train.campaigns import campaign_folder, cross_validate, repeat
 from striate.train.campaigns.members import spreads
@@ -156,6 +156,15 @@ def test_wrong_settings(config_of, tmp_path, rows):
         repeat(config_of(seed=2**32 - 1), tmp_path / "a", repeats=2)
     with pytest.raises(ConfigError, match=r"a test part.*without one. Raise data.test_fraction"):
         repeat(config_of(data={"source": str(rows), "test_fraction": 0.0}), tmp_path / "a", repeats=2)
+
+
+@pytest.mark.parametrize("wrong", [{"data": {"source": "nowhere.csv"}}, {"model": {"name": "unet", "options": {}}}])
+@pytest.mark.parametrize("begin", [cross_validate, repeat])
+def test_a_campaign_that_is_refused_leaves_nothing(config_of, tmp_path, begin, wrong):
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(StriateError):
+        begin(config_of(**wrong), tmp_path / "new" / "a", reporter=Quiet())
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_other_settings_do_not_go_on_with_a_campaign(config_of, tmp_path):
