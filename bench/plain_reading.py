@@ -179,7 +179,7 @@ class Spectrograms(Sounds):
     """Their log-mel spectrograms, with filters and window made once."""
 
     def __init__(self, path: Path, scaled: Scaled) -> None:
-        from striate.data.log_mel import mel_filters
+        from striate.data.signals.log_mel import mel_filters
 
         super().__init__(path, scaled)
         self.filters, self.window = mel_filters(8000, 256, 40, 0.0, 4000.0), torch.hann_window(200)

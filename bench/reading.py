@@ -36,7 +36,7 @@ from machine import result_file, write_results
 from torch.utils.data import DataLoader
 
 from striate.data import Dataset, Preprocessing, load_data
-from striate.data.packing import pack
+from striate.data.shards.packing import pack
 from striate.train.feed import Feed, step_turns
 
 if TYPE_CHECKING:

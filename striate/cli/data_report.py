@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from striate.data import DataReport
-    from striate.data.summaries import NumberSummary, Spread, TokenSummary
+    from striate.data.overview.summaries import NumberSummary, Spread, TokenSummary
 
 _ROWS = 50
 _BAR = 30

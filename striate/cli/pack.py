@@ -33,7 +33,7 @@ def pack_command(
 ) -> None:
     """Write a data set as WebDataset tar shards, which are read without its many small files."""
     limit = parse_size(shard_size)
-    from striate.data.packing import pack
+    from striate.data.shards.packing import pack
 
     packed = pack(source, out, shard_bytes=limit, options=dict(map(parse_setting, data_option or [])))
     for split, count in packed.samples.items():

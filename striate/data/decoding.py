@@ -23,7 +23,7 @@ from striate.data.layout import LAYOUTS, as_samples
 from striate.data.npy import read_npy
 from striate.data.options import Option, one_of, resolve
 from striate.data.threads import Pace, each
-from striate.data.tiff_pages import decode_pages
+from striate.data.volumes.tiff_pages import decode_pages
 from striate.errors import DataError
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from striate.data.limits import Budget
     from striate.data.reader import Collection, ReadOptions
     from striate.data.samples import Indices, Samples
-    from striate.data.tiles import Tiling
+    from striate.data.segmentation.tiles import Tiling
 
 
 class Item(NamedTuple):

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import striate.data.audio
-import striate.data.binvox
-import striate.data.nifti
-import striate.data.video  # noqa: F401 - each registers its kind of files
-from striate.data.activity_text import ActivityTextReader
-from striate.data.arrays import NpyReader, NpzReader
-from striate.data.cifar import CifarBinaryReader, CifarPythonReader
-from striate.data.class_folder import ClassFolderReader
-from striate.data.dicom import DicomReader
-from striate.data.digits import DigitsReader
-from striate.data.dna import DnaReader
+import striate.data.signals.audio
+import striate.data.volumes.binvox
+import striate.data.volumes.nifti
+import striate.data.volumes.video  # noqa: F401 - each registers its kind of files
+from striate.data.arrays.readers import NpyReader, NpzReader
 from striate.data.file_kinds import holds_sample
-from striate.data.file_names import NamedFilesReader
-from striate.data.idx import IdxReader
-from striate.data.manifest import ManifestReader
-from striate.data.recordings_npz import RecordingsNpzReader
-from striate.data.segmentation import SegmentationReader
-from striate.data.shards import ShardReader
-from striate.data.signal_tables import SignalTableReader, SignalTablesReader
-from striate.data.text import TextReader
-from striate.data.time_series_archive import TimeSeriesArchiveReader
+from striate.data.folders.class_folder import ClassFolderReader
+from striate.data.folders.manifest import ManifestReader
+from striate.data.folders.named_files import NamedFilesReader
+from striate.data.images.cifar import CifarBinaryReader, CifarPythonReader
+from striate.data.images.digits import DigitsReader
+from striate.data.images.idx import IdxReader
+from striate.data.segmentation.reader import SegmentationReader
+from striate.data.shards.reader import ShardReader
+from striate.data.signals.activity_text import ActivityTextReader
+from striate.data.signals.recordings_npz import RecordingsNpzReader
+from striate.data.signals.tables import SignalTableReader, SignalTablesReader
+from striate.data.signals.time_series_archive import TimeSeriesArchiveReader
+from striate.data.text.dna import DnaReader
+from striate.data.text.reader import TextReader
+from striate.data.volumes.dicom import DicomReader
 from striate.errors import DataError
 
 if TYPE_CHECKING:

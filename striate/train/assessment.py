@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from striate.data import Dataset, Samples
-    from striate.data.wholes import WholeSamples
+    from striate.data.segmentation.wholes import WholeSamples
     from striate.train.inference import Inference, Outputs
     from striate.train.metrics import Calibration, Verification
     from striate.train.run import Run

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from striate.data.tiles import Tiling
-from striate.data.wholes import WholeSamples
+from striate.data.segmentation.tiles import Tiling
+from striate.data.segmentation.wholes import WholeSamples
 from striate.errors import DataError, InputError
 from striate.train.assessment import (
     Evidence,
@@ -153,7 +153,7 @@ def evaluate(
 
     A run of segmentation that was trained on tiles (the data's option ``patch``) is measured on whole images: each is
     cut into tiles that share ``overlap`` of their length at least, and what is said of them is blended (see
-    `striate.data.tiles.Blend`).
+    `striate.data.segmentation.tiles.Blend`).
 
     Raises `DataError` for a split that does not exist, data that does not fit the network or a wrong number, and
     `CheckpointError` for weights or a calibration that are missing or damaged.

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
 
-from striate.data.tiles import Blend
-from striate.data.wholes import WholeSamples
+from striate.data.segmentation.tiles import Blend
+from striate.data.segmentation.wholes import WholeSamples
 from striate.errors import DataError
 from striate.train.embedding import embed
 from striate.train.feed import batch_bounds, batches
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from striate.data import Samples
     from striate.data.dataset import Task
-    from striate.data.tiles import Tiling
+    from striate.data.segmentation.tiles import Tiling
     from striate.train.run import Run
     from striate.train.views import View
 
@@ -49,8 +49,8 @@ class Inference:
 
     ``views`` are changes of the stored inputs (see `striate.train.views`). Verification gives features in place of
     outputs. With ``tiles`` inputs of segmentation may have any size: they are asked about tile by tile, and the
-    probabilities blended (see `striate.data.tiles.Blend`). Raises `DataError` for views that segmentation cannot undo
-    or none at all, and `CheckpointError` for weights that are missing or damaged.
+    probabilities blended (see `striate.data.segmentation.tiles.Blend`). Raises `DataError` for views that segmentation
+    cannot undo or none at all, and `CheckpointError` for weights that are missing or damaged.
 
     ::
 

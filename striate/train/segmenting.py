@@ -11,9 +11,9 @@ import torch
 
 from striate.data import SkippedFile, SkippedFileWarning
 from striate.data.conversion import resize, target_size
-from striate.data.new_masks import mask_name, read_image, write_mask
+from striate.data.segmentation.new_masks import mask_name, read_image, write_mask
+from striate.data.segmentation.tiles import Tiling
 from striate.data.single import writing
-from striate.data.tiles import Tiling
 from striate.errors import DataError
 from striate.train.files import write_table
 from striate.train.inference import OVERLAP, Inference, averaged, check_overlap
@@ -74,12 +74,12 @@ def segment(
 
     Folders are looked through, and their masks lie in ``folder`` as the files lie in them. A mask has the size of its
     file, the numbers that masks of the training data had for the classes, and its file's name (see
-    `striate.data.new_masks`); that of a NIfTI file has its affine.
+    `striate.data.segmentation.new_masks`); that of a NIfTI file has its affine.
 
     A run that was trained on tiles (the data's option ``patch``), or on images cut and filled up to one size
     (``data.fit`` "pad"), sees a file in tiles that share ``overlap`` of their length at least, and what is said of them
-    is blended (see `striate.data.tiles.Blend`). Any other run sees the file resized, as in training, and the
-    probabilities are resized back.
+    is blended (see `striate.data.segmentation.tiles.Blend`). Any other run sees the file resized, as in training, and
+    the probabilities are resized back.
 
     With ``skip_corrupt`` files that cannot be read are left out, with a `SkippedFileWarning`. Raises `DataError` naming
     the first file that cannot be read, for a path that does not exist, a folder without samples, two files with one

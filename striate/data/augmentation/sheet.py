@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from striate.data.augmentation.pipeline import Augmentation
 from striate.data.augmentation.transform import Facts
-from striate.data.pictures import FONT_SIZE, INK, legend, save_picture, shortened, view_of
+from striate.data.overview.pictures import FONT_SIZE, INK, legend, save_picture, shortened, view_of
 from striate.errors import DataError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from striate.data.dataset import Dataset
-    from striate.data.pictures import View
+    from striate.data.overview.pictures import View
 
 _GAP = 4
 _LINE = FONT_SIZE + 4

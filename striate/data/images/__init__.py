@@ -1,0 +1,1 @@
+"""Sets of images as they are distributed: the embedded digits, IDX (MNIST and its like) and CIFAR."""

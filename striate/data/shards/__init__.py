@@ -1,0 +1,1 @@
+"""Tar shards of many samples each: writing and reading them."""

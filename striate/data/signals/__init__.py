@@ -1,0 +1,1 @@
+"""Signals over time: sounds, tables, archives and recordings, whole or in windows."""

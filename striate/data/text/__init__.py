@@ -1,0 +1,1 @@
+"""Texts as tokens, their vocabularies and word vectors; DNA as one row per base."""

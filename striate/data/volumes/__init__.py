@@ -1,0 +1,1 @@
+"""Samples in three dimensions: scans, voxels, pages and clips."""
