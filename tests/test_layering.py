@@ -1,6 +1,7 @@
 """The plan of the house: a file imports only from lower layers and from its own package."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,7 @@ def test_file_imports_only_from_lower_layers(path):
 
 @pytest.mark.parametrize(
     ("file", "module"),
-    [("ops/conv.py", "striate.nn"), ("data/idx.py", "striate.models.registry"), ("errors.py", "striate")],
+    [("ops/conv.py", "striate.nn"), ("data/images/idx.py", "striate.models.registry"), ("errors.py", "striate")],
 )
 def test_an_upward_or_sideways_import_would_be_found(file, module):
     assert violations(ROOT / file, {module, "striate.errors"}) == [module]
@@ -77,6 +78,18 @@ def test_the_lowest_layers_need_only_the_standard_library():
     for path in [ROOT / "errors.py", ROOT / "files.py", ROOT / "units.py", *(ROOT / "geometry").glob("*.py")]:
         outside = {module.split(".")[0] for module in imported_modules(path)} - {"striate"}
         assert outside <= sys.stdlib_module_names
+
+
+def test_rooms_of_data_do_not_import_each_other_in_circles():
+    rooms = {path.name for path in (ROOT / "data").iterdir() if (path / "__init__.py").exists()}
+    needs = {room: set() for room in rooms}
+    for room in rooms:
+        for path in (ROOT / "data" / room).glob("*.py"):
+            needs[room] |= {
+                module.split(".")[2] for module in imported_modules(path) if module.startswith("striate.data.")
+            }
+        needs[room] &= rooms - {room}
+    assert set(TopologicalSorter(needs).static_order()) == rooms  # of a circle it raises CycleError
 
 
 def test_no_drawer_for_odds_and_ends():
