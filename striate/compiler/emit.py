@@ -1,7 +1,8 @@
 """The kernel language: readable Python that writes LLVM code.
 
 A kernel is one or more *phases*, each a loop over tasks that is split over threads; a phase begins when the one before
-it is done by all. A task may write nothing that another task of its phase touches::
+it is done by all. All phases may be run through in several rounds. A task may write nothing that another task of its
+phase touches::
 
     SIGNATURE = Signature(pointers=("source", "result"), numbers=("count", "rows"), phases=("scale",))
 
@@ -25,6 +26,7 @@ from __future__ import annotations
 import ctypes
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from llvmlite import ir
@@ -44,11 +46,15 @@ _SUFFIX = {"float32": "f32", "float64": "f64"}
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What a kernel is given: addresses, a table of whole numbers, and how many tasks each phase has."""
+    """What a kernel is given: addresses, a table of whole numbers, and how many tasks each phase has.
+
+    ``rounds`` is the number that says how often the phases are run through, in their order; once, if it has no name.
+    """
 
     pointers: tuple[str, ...]
     numbers: tuple[str, ...]
     phases: tuple[str, ...]
+    rounds: str | None = None
 
     def table(self, tasks: Sequence[int], **numbers: int) -> ctypes.Array[ctypes.c_int64]:
         """The table of one launch: the tasks of each phase, then the numbers, all of which must be given."""
@@ -73,6 +79,8 @@ class Kernel:
     numbers: dict[str, Index]
     thread: Index
     """Which thread this is, from 0; scratch memory of its own begins at ``thread`` times its size."""
+    round: Index
+    """Which round this is, from 0."""
 
     def __init__(self, name: str, target: Target, signature: Signature, dtype: str = "float32") -> None:
         self.target = target
@@ -94,21 +102,21 @@ class Kernel:
         if name != expected:
             raise ValueError(f"expected phase {expected!r} next, received {name!r}")
         pointers = [POINTER] * len(self.signature.pointers)
-        kind = ir.FunctionType(ir.VoidType(), [I64, I64, I64, *pointers, POINTER])
+        kind = ir.FunctionType(ir.VoidType(), [*[I64] * parallel.BEFORE, *pointers, POINTER])
         function = ir.Function(self.module, kind, f"{self.name}_{name}")
         function.linkage = "internal"
         function.attributes.add("nounwind")
-        labels = ("begin", "end", "thread", *self.signature.pointers, "table")
+        labels = ("begin", "end", "thread", "round", *self.signature.pointers, "table")
         for argument, label in zip(function.args, labels, strict=True):
             argument.name = label
             if argument.type == POINTER:
                 # Inputs and outputs never overlap, which lets LLVM keep loads ahead of stores.
                 argument.add_attribute("noalias")
         self.builder = ir.IRBuilder(function.append_basic_block("entry"))
-        self._begin, self._end, self.thread = (Index(self, argument) for argument in function.args[:3])
+        self._begin, self._end, self.thread, self.round = map(partial(Index, self), function.args[: parallel.BEFORE])
         self.pointers = {
             label: Pointer(self, argument)
-            for label, argument in zip(self.signature.pointers, function.args[3:-1], strict=True)
+            for label, argument in zip(self.signature.pointers, function.args[parallel.BEFORE : -1], strict=True)
         }
         first = len(self.signature.phases)
         self.numbers = {
@@ -175,7 +183,9 @@ class Kernel:
         """End the kernel and add the function that runs its phases in parallel."""
         if len(self._phases) != len(self.signature.phases):
             raise ValueError(f"expected phases {self.signature.phases}, {len(self._phases)} of them were written")
-        parallel.add_entry(self.module, self.name, self._phases)
+        rounds = self.signature.rounds
+        place = None if rounds is None else len(self._phases) + self.signature.numbers.index(rounds)
+        parallel.add_entry(self.module, self.name, self._phases, place)
         return Program(str(self.module))
 
     # Values

@@ -2,8 +2,9 @@
 
 Each phase of a kernel computes tasks ``begin`` up to ``end``. This file adds the function that Python calls, which
 opens one region of the OpenMP runtime that PyTorch ships and computes with, gives each thread its share of each phase,
-and waits between phases. A pool of our own would fight with PyTorch's threads, which spin for a while after each of
-their regions. On a system without that runtime the kernel runs on the calling thread.
+and waits between phases, which may be run through in several *rounds*. A pool of our own would fight with PyTorch's
+threads, which spin for a while after each of their regions. On a system without that runtime the kernel runs on the
+calling thread.
 
 Denormal numbers, which can make arithmetic a hundred times slower, count as zero inside a region; the caller's
 floating-point state is put back at its end.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +23,7 @@ import llvmlite.binding as llvm
 from llvmlite import ir
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _VOID, _I32, _I64, _POINTER = ir.VoidType(), ir.IntType(32), ir.IntType(64), ir.PointerType()
 _FLUSH_X86 = 0x8040  # MXCSR: flush to zero and denormals are zero
@@ -31,14 +33,18 @@ _FLUSH_ARM = 1 << 24  # FPCR: flush to zero
 ENTRY = "entry"
 """The name of the function that Python calls, in every kernel."""
 
+BEFORE = 4
+"""Arguments of a phase before its pointers."""
 
-def add_entry(module: ir.Module, name: str, phases: list[ir.Function]) -> None:
-    """Add the function Python calls for phases ``void phase(begin, end, thread, pointers..., table)``.
 
-    Its signature is ``void entry(pointers..., table, threads)``. The table begins with the tasks of each phase.
+def add_entry(module: ir.Module, name: str, phases: list[ir.Function], rounds: int | None = None) -> None:
+    """Add the function Python calls for phases ``void phase(begin, end, thread, round, pointers..., table)``.
+
+    Its signature is ``void entry(pointers..., table, threads)``. The table begins with the tasks of each phase, and has
+    the number of rounds at the place ``rounds``; there is one if that is None.
     """
-    pointers = len(phases[0].args) - 3
-    region = _add_region(module, name, phases)
+    pointers = len(phases[0].args) - BEFORE
+    region = _add_region(module, name, phases, rounds)
     entry = ir.Function(module, ir.FunctionType(_VOID, [*[_POINTER] * pointers, _I64]), ENTRY)
     *addresses, threads = entry.args
     b = ir.IRBuilder(entry.append_basic_block("entry"))
@@ -66,29 +72,54 @@ def _slot(b: ir.IRBuilder, pointers: int, frame: ir.Value, position: int) -> ir.
     return b.gep(frame, where, inbounds=True, source_etype=_frame(pointers) if frame.type.is_opaque else None)
 
 
-def _add_region(module: ir.Module, name: str, phases: list[ir.Function]) -> ir.Function:
+def _add_region(module: ir.Module, name: str, phases: list[ir.Function], rounds: int | None) -> ir.Function:
     """``region(frame, thread, threads)``: one thread's share of every phase, with denormals flushed."""
-    pointers = len(phases[0].args) - 3
+    pointers = len(phases[0].args) - BEFORE
     region = ir.Function(module, ir.FunctionType(_VOID, [_POINTER, _I64, _I64]), f"{name}_region")
     region.linkage = "internal"
     frame, thread, threads = region.args
     b = ir.IRBuilder(region.append_basic_block("entry"))
     addresses = [b.load(_slot(b, pointers, frame, position), typ=_POINTER) for position in range(pointers)]
     restore = _flush_denormals(module, b)
-    for place, phase in enumerate(phases):
-        if place:
-            barrier = module.globals.get("GOMP_barrier") or ir.Function(
-                module, ir.FunctionType(_VOID, []), "GOMP_barrier"
-            )
-            with b.if_then(b.icmp_signed(">", threads, ir.Constant(_I64, 1))):
-                b.call(barrier, ())
-        tasks = b.load(b.gep(addresses[-1], (ir.Constant(_I64, place),), source_etype=_I64), typ=_I64)
-        begin = b.sdiv(b.mul(tasks, thread), threads)
-        end = b.sdiv(b.mul(tasks, b.add(thread, ir.Constant(_I64, 1))), threads)
-        b.call(phase, (begin, end, thread, *addresses))
+
+    def number(place: int) -> ir.Value:
+        return b.load(b.gep(addresses[-1], (ir.Constant(_I64, place),), source_etype=_I64), typ=_I64)
+
+    def wait() -> None:
+        barrier = module.globals.get("GOMP_barrier") or ir.Function(module, ir.FunctionType(_VOID, []), "GOMP_barrier")
+        with b.if_then(b.icmp_signed(">", threads, ir.Constant(_I64, 1))):
+            b.call(barrier, ())
+
+    with _rounds(b, None if rounds is None else number(rounds)) as turn:
+        for place, phase in enumerate(phases):
+            if place or rounds is not None:
+                wait()
+            tasks = number(place)
+            begin = b.sdiv(b.mul(tasks, thread), threads)
+            end = b.sdiv(b.mul(tasks, b.add(thread, ir.Constant(_I64, 1))), threads)
+            b.call(phase, (begin, end, thread, turn, *addresses))
     restore()
     b.ret_void()
     return region
+
+
+@contextmanager
+def _rounds(b: ir.IRBuilder, count: ir.Value | None) -> Iterator[ir.Value]:
+    """Repeat the body ``count`` times, or write it once if that is None; gives which round it is."""
+    if count is None:
+        yield ir.Constant(_I64, 0)
+        return
+    before = b.block
+    body, after = b.append_basic_block("round"), b.append_basic_block("done")
+    b.branch(body)
+    b.position_at_end(body)
+    turn = b.phi(_I64)
+    turn.add_incoming(ir.Constant(_I64, 0), before)
+    yield turn
+    following = b.add(turn, ir.Constant(_I64, 1))
+    turn.add_incoming(following, b.block)
+    b.cbranch(b.icmp_signed("<", following, count), body, after)
+    b.position_at_end(after)
 
 
 def _add_member(module: ir.Module, name: str, region: ir.Function) -> ir.Function:

@@ -72,6 +72,32 @@ def test_a_phase_begins_when_all_threads_have_ended_the_one_before(jit):
         assert (result == source.sum()).all()
 
 
+ROUNDS = Signature(("steps", "sums", "result"), ("count", "times"), ("add", "share"), rounds="times")
+
+
+def several_rounds():
+    """Two phases in turn: add the round's step to each sum; then each result of the round is the sum of all sums."""
+    k = Kernel("several_rounds", host(), ROUNDS)
+    with k.phase("add"), k.tasks() as place:
+        mine = k.pointers["sums"] + place
+        mine.store(mine.load() + (k.pointers["steps"] + k.round).load())
+    with k.phase("share"), k.tasks() as place:
+        total = k.variable(k.constant(0.0))
+        with k.loop(k.numbers["count"]) as other:
+            total.set(total.get() + (k.pointers["sums"] + other).load())
+        (k.pointers["result"] + k.round * k.numbers["count"] + place).store(total.get())
+    return k.finish()
+
+
+def test_phases_are_run_through_in_rounds(jit):
+    function = jit.get("several rounds", several_rounds, 3, host())
+    for threads in (1, 2, 3):
+        steps, sums = np.arange(1, 6, dtype=np.float32), np.zeros(7, np.float32)
+        result = np.full((5, 7), np.nan, np.float32)
+        call(function, ROUNDS, (steps, sums, result), (7, 7), threads, count=7, times=5)
+        assert (result == 7 * np.cumsum(steps)[:, None]).all()
+
+
 def test_tables_hold_exactly_the_numbers_of_the_signature():
     assert list(TWO_PHASES.table((4, 7), count=9, rows=5)) == [4, 7, 5, 9]
     for tasks, numbers in (((4,), {"rows": 1, "count": 1}), ((4, 7), {"rows": 1}), ((4, 7), {"rows": 1, "cuont": 1})):

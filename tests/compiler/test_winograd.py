@@ -1,6 +1,7 @@
 """Winograd: exact matrices, errors within the stated bound, no spill, memory that stays small."""
 
 import itertools
+import math
 import re
 from fractions import Fraction
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from run_kernel import expected, run, whole_numbers
 
 from striate.compiler import jit as compiler
+from striate.compiler.algorithms import winograd_steps
 from striate.compiler.algorithms.winograd import WinogradFour, WinogradFourWide, WinogradThree, WinogradTwo
 from striate.compiler.algorithms.winograd_axis import axis
 from striate.compiler.algorithms.winograd_transform import POINTS, filtering
@@ -152,12 +154,35 @@ def test_the_inner_loop_has_no_spill(algorithm, text):
 
 def test_wide_layers_need_little_memory():
     problem = ConvProblem.parse("2d n8 c512 o512 i7 k3 s1 p1")
-    strides = (512 * 9, 9, 3, 1)
-    tiles, wide = (
-        algorithm.launch(problem, AVX512, strides, 1).workspace_bytes
-        for algorithm in (WinogradFour(), WinogradFourWide())
-    )
-    assert wide < 4 << 20 < 32 << 20 < tiles
+    weights = 512 * 512 * 9 * 4
+    for algorithm in (WinogradFour(), WinogradFourWide()):
+        assert algorithm.launch(problem, AVX512, (512 * 9, 9, 3, 1), 1).workspace_bytes < 1.2 * weights
+
+
+@pytest.mark.parametrize(
+    ("text", "rounds"),
+    [("2d n8 c64 o64 i56 k3 s1 p1", 1), ("2d n8 c256 o256 i14 k3 s1 p1", 3), ("2d n1 c256 o256 i14 k3 s1 p1", 4)],
+)
+def test_transformed_weights_take_no_more_room_than_the_rest(text, rounds):
+    problem = ConvProblem.parse(text)
+    spec, algorithm = problem.spec, WinogradFour()
+    shape = winograd_steps.shape(spec, AVX512, algorithm.tile)
+    share = algorithm.share(shape, problem, AVX512.l2_bytes // 4)
+    assert math.ceil(shape.blocks / share) == rounds
+    values = problem.batch * math.prod(problem.input_size) * (spec.in_channels + spec.out_channels)
+    room = max(values, 9 * spec.in_channels * spec.out_channels)
+    assert share * shape.planes * shape.terms * shape.width <= room + shape.planes * shape.terms * shape.width / 2
+
+
+@pytest.mark.parametrize("share", [1, 2, 3])
+@pytest.mark.parametrize("pass_", ["forward", "grad_input"])
+def test_rounds_of_a_few_output_channels_make_the_same_outputs(pass_, share, jit, monkeypatch):
+    problem = ConvProblem.parse(f"2d n2 c130 o130 i9 k3 s1 p1 bias {'' if pass_ == 'forward' else pass_}")
+    arrays = whole_numbers(problem)
+    once, _ = run(WinogradFour(), problem, *arrays, jit=jit, threads=3)
+    monkeypatch.setattr(WinogradFour, "share", lambda *_: share)
+    several, _ = run(WinogradFour(), problem, *arrays, jit=jit, threads=3)
+    assert (several == once).all()
 
 
 @pytest.mark.parametrize(

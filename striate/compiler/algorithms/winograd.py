@@ -22,12 +22,13 @@ BLOCK of them, whatever rows and samples they belong to, so that small images fi
 
 Loops of `WinogradTiles`, for images of many tiles::
 
-    for oc block, for a few ic: weights to [ic][tap][lane], then G along every axis: U          over threads
-    for BLOCK tiles:                                                                            over threads
-        for row of tiles: inputs, where they cross the border by way of scratch; B^T along every axis: V
-        for oc block:
-            multiply: M
-            for row of tiles: A^T along every axis, bias, activation: outputs
+    for SHARE oc blocks:
+        for oc block, for a few ic: weights to [ic][tap][lane], then G along every axis: U      over threads
+        for BLOCK tiles:                                                                        over threads
+            for row of tiles: inputs, where they cross the border by way of scratch; B^T along every axis: V
+            for oc block:
+                multiply: M
+                for row of tiles: A^T along every axis, bias, activation: outputs
 
 Loops of `WinogradWide`, for many channels and few tiles::
 
@@ -45,10 +46,11 @@ Multiply::
 Why. The product is the direct kernel's with other names and runs at its speed. A transform costs about six cycles for
 each plane and vector, so it pays with some twenty channels on either side. In the first order ``V`` and ``M`` of a
 task stay in the second-level cache, and transformed weights, four times the size of the weights, are shared by all.
-With 512 channels they would be 38 MB, written and read again; in the second order they exist for CHUNK input channels
-at a time, and it is the small images that are held transformed. PIXELS and BLOCK are chosen at run time, so that the
-tiles there are, however few, divide evenly. Rows of ``V``, and planes, are padded by a cache line where they would
-fall into the same sets of the first-level cache.
+Where they would take more memory than inputs and outputs do, there are several rounds of some output channels each, and
+inputs are transformed anew in each, for a few per cent of the time. With 512 channels they would be 38 MB, written and
+read again; in the second order they exist for CHUNK input channels at a time, and it is the small images that are held
+transformed. PIXELS and BLOCK are chosen at run time, so that the tiles there are, however few, divide evenly. Rows of
+``V``, and planes, are padded by a cache line where they would fall into the same sets of the first-level cache.
 
 Accuracy. Each axis lets the terms of a sum exceed the sum itself: `Axis.amplification` is 7.9 for F(4,3) and 2.7 for
 F(2,3). With unit roundoff u (6e-8 in float32), x and w the largest input and weight, and sums of ``length`` terms,
@@ -97,10 +99,13 @@ LINE = 64
 SIZES = ("id", "ih", "iw", "od", "oh", "ow", "pd", "ph", "pw", "td", "th", "tw", "tiles")
 WEIGHT = ("lane", "reduce", "weight_d", "weight_h", "weight_w", "order", "tap")
 PLACES = ("u", "v", "m", "inputs", "outputs", "stage", "values", "scratch", "scratch_size")
+BLOCKS = ("block", "form", "share", "rounds")
 CHUNK = 64
 """Terms of a sum whose transformed weights a thread of `WinogradWide` holds: input channels, for each triple."""
 PRODUCT, INPUT, OUTPUT, WEIGHT_PLANE, WEIGHT_TAP, BYTES_PER_CYCLE = 1.05, 6, 6, 6, 12, 8
 """Measured cycles: of a multiply-add, of a vector in a plane of each transform, of a vector of weights turned round."""
+FRESH = 0.25
+"""Cycles a byte of memory that the system has to find and clear first."""
 INPUTS = 16
 """Tiles whose inputs a task of `WinogradWide` transforms."""
 
@@ -112,6 +117,7 @@ class Winograd(Algorithm):
     exact = False
     tile: ClassVar[int]
     phases: ClassVar[tuple[str, str]]
+    rounds: ClassVar[str | None] = None
 
     def obstacle(self, spec: Spec, target: Target) -> str | None:
         """See `Algorithm`."""
@@ -149,7 +155,7 @@ class Winograd(Algorithm):
 
     def signature(self, spec: Spec) -> Signature:
         """See `Algorithm`."""
-        return Signature(POINTERS[spec.pass_], (*SIZES, *WEIGHT, *PLACES, "block", "form"), self.phases)
+        return Signature(POINTERS[spec.pass_], (*SIZES, *WEIGHT, *PLACES, *BLOCKS), self.phases, self.rounds)
 
     def numbers(self, problem: ConvProblem, s: Shape, weight_strides: Strides) -> dict[str, int]:
         """Sizes and strides, in the roles they have in this pass."""
@@ -175,14 +181,16 @@ class Winograd(Algorithm):
         numbers = self.numbers(problem, s, weight_strides)
         cache = target.l2_bytes // BYTES[spec.dtype]
         form, block = self.blocking(s, numbers["tiles"], threads, cache)
-        shared, own = self.memory(s, numbers["tiles"], numbers["tw"], block)
+        share = self.share(s, problem, cache)
+        shared, own = self.memory(s, numbers["tiles"], numbers["tw"], block, share)
         line = LINE // BYTES[spec.dtype]
         places = dict.fromkeys(PLACES, 0)
         scratch = _lay(shared, places, line)
         size = _lay(own, places, line)
         places |= {"scratch": scratch, "scratch_size": size}
-        tasks = self.tasks(s, numbers["tiles"], block)
-        table = self.signature(spec).table(tasks, **numbers, **places, block=block, form=form)
+        tasks = self.tasks(s, numbers["tiles"], block, share)
+        blocks = dict(zip(BLOCKS, (block, form, share, -(-s.blocks // share)), strict=True))
+        table = self.signature(spec).table(tasks, **numbers, **places, **blocks)
         threads = max(1, min(threads, max(tasks)))
         return Launch(table, (scratch + threads * size) * BYTES[spec.dtype], threads)
 
@@ -194,17 +202,21 @@ class Winograd(Algorithm):
         written = three(problem.input_size if spec.pass_ == "grad_input" else problem.output_size)
         counts = [one.tiles(size) for size, one in zip(written, s.axes, strict=True)]
         tiles = problem.batch * math.prod(counts)
-        form, block = self.blocking(s, tiles, 1, target.l2_bytes // size)
+        cache = target.l2_bytes // size
+        form, block = self.blocking(s, tiles, 1, cache)
+        share = self.share(s, problem, cache)
+        rounds = -(-s.blocks // share)
+        held = sum(self.memory(s, tiles, counts[-1], block, share)[0].values())
         computed = -(-tiles // form) * form
         sums = s.planes * s.blocks * s.vectors * s.terms * computed
         loads = max(1.0, (form + s.vectors) / (form * s.vectors))
-        moved = problem.batch * (math.prod(problem.input_size) * spec.in_channels
-                                 + math.prod(problem.output_size) * spec.out_channels)  # fmt: skip
+        moved = _moved(problem)
         return (
             sums * loads * PRODUCT
-            + tiles * s.planes * (-(-s.ics // s.lanes) * s.triples * INPUT + s.blocks * s.vectors * OUTPUT)
+            + tiles * s.planes * (-(-s.ics // s.lanes) * s.triples * INPUT * rounds + s.blocks * s.vectors * OUTPUT)
             + self.weight_cycles(s, tiles, block)
-            + self.streamed(s, tiles, block, target.l2_bytes // size) * size / BYTES_PER_CYCLE
+            + self.streamed(s, tiles, block, cache) * size / BYTES_PER_CYCLE
+            + max(held - _room(s, problem, cache), 0) * size * FRESH
             + moved * size * (1.5 if spec.layout == "channels_last" else 2.5) / BYTES_PER_CYCLE
         )
 
@@ -226,20 +238,24 @@ class Winograd(Algorithm):
                     break
                 # A register tile takes as long as its multiply-adds or its loads; weights come once for each task.
                 step = max(form * s.vectors, form + s.vectors) + s.vectors * 4 / parts
-                cost = -(-max(self.tasks(s, tiles, block)[1], 1) // threads) * parts * step
+                cost = -(-max(self.tasks(s, tiles, block, s.blocks)[1], 1) // threads) * parts * step
                 if cost < least:
                     best, least = (form, block), cost
         return best
+
+    def share(self, s: Shape, problem: ConvProblem, cache: int) -> int:
+        """Blocks of output channels of a round."""
+        return s.blocks
 
     def held(self, s: Shape, block: int) -> int:
         """Values that a task of ``block`` tiles wants to keep in the second-level cache."""
         raise NotImplementedError
 
-    def tasks(self, s: Shape, tiles: int, block: int) -> tuple[int, int]:
-        """Tasks of both phases."""
+    def tasks(self, s: Shape, tiles: int, block: int, share: int) -> tuple[int, int]:
+        """Tasks of both phases, in a round."""
         raise NotImplementedError
 
-    def memory(self, s: Shape, tiles: int, row: int, block: int) -> tuple[dict[str, int], dict[str, int]]:
+    def memory(self, s: Shape, tiles: int, row: int, block: int, share: int) -> tuple[dict[str, int], dict[str, int]]:
         """What lies in the workspace, once and for each thread, and how large it is."""
         raise NotImplementedError
 
@@ -257,6 +273,7 @@ class WinogradTiles(Winograd):
     """Weights are transformed first; then each task takes some tiles from input to output."""
 
     phases = ("weights", "tiles")
+    rounds = "rounds"
 
     def streamed(self, s: Shape, tiles: int, block: int, cache: int) -> float:
         """See `Winograd`: the weights, for each task."""
@@ -267,14 +284,19 @@ class WinogradTiles(Winograd):
         """See `Winograd`."""
         return block * s.planes * (s.v_pitch + s.width)
 
-    def tasks(self, s: Shape, tiles: int, block: int) -> tuple[int, int]:
-        """See `Winograd`."""
-        return s.blocks * -(-s.ics // s.lanes), -(-tiles // block)
+    def share(self, s: Shape, problem: ConvProblem, cache: int) -> int:
+        """See `Winograd`: as many as take about the memory, transformed, that the layer takes in any case."""
+        rounds = -(-s.blocks * s.planes * s.terms * s.width // _room(s, problem, cache))
+        return -(-s.blocks // min(rounds, s.blocks))
 
-    def memory(self, s: Shape, tiles: int, row: int, block: int) -> tuple[dict[str, int], dict[str, int]]:
+    def tasks(self, s: Shape, tiles: int, block: int, share: int) -> tuple[int, int]:
+        """See `Winograd`."""
+        return share * -(-s.ics // s.lanes), -(-tiles // block)
+
+    def memory(self, s: Shape, tiles: int, row: int, block: int, share: int) -> tuple[dict[str, int], dict[str, int]]:
         """See `Winograd`."""
         inputs, outputs = s.row(row, block)
-        return {"u": s.blocks * s.planes * s.terms * s.width}, {
+        return {"u": share * s.planes * s.terms * s.width}, {
             "v": s.planes * (block * s.v_pitch + s.lanes),
             "m": s.planes * (block * s.width + s.lanes),
             "inputs": inputs,
@@ -289,13 +311,14 @@ class WinogradTiles(Winograd):
         k = Kernel("winograd", target, self.signature(spec), spec.dtype)
         chunks = -(-s.ics // s.lanes)
         with k.phase("weights"), k.tasks() as task:
-            block, first = task // chunks, task % chunks * s.lanes
+            place, first = task // chunks, task % chunks * s.lanes
             ics = k.minimum(s.ics - first, s.lanes)
-            own = _own(k)
-            to = k.pointers["workspace"] + (block * (s.planes * s.terms) + first * s.triples) * s.width
-            fetch_weights(k, s, block, first, ics, own + k.numbers["stage"])
-            u = Planes(to, s.terms * s.width)
-            weight_transform(k, spec, s, own + k.numbers["stage"], ics, u, own + k.numbers["values"])
+            own, block = _own(k), k.round * k.numbers["share"] + place
+            with k.when(block < s.blocks):
+                to = k.pointers["workspace"] + (place * (s.planes * s.terms) + first * s.triples) * s.width
+                fetch_weights(k, s, block, first, ics, own + k.numbers["stage"])
+                u = Planes(to, s.terms * s.width)
+                weight_transform(k, spec, s, own + k.numbers["stage"], ics, u, own + k.numbers["values"])
         with k.phase("tiles"), k.tasks() as task:
             n, own = k.numbers, _own(k)
             first = task * n["block"]
@@ -303,10 +326,11 @@ class WinogradTiles(Winograd):
             v = Planes(own + n["v"], n["block"] * s.v_pitch + s.lanes)
             m = Planes(own + n["m"], n["block"] * s.width + s.lanes)
             input_transform(k, spec, s, first, last, v, own)
-            with k.loop(s.blocks) as block:
-                u = Planes(k.pointers["workspace"] + block * (s.planes * s.terms * s.width), s.terms * s.width)
+            done = k.round * n["share"]
+            with k.loop(k.minimum(s.blocks - done, n["share"])) as place:
+                u = Planes(k.pointers["workspace"] + place * (s.planes * s.terms * s.width), s.terms * s.width)
                 products(k, s, u, v, m, s.terms, last - first, add=False)
-                output_transform(k, spec, s, block, first, last, m, own)
+                output_transform(k, spec, s, done + place, first, last, m, own)
         return k.finish()
 
 
@@ -334,11 +358,11 @@ class WinogradWide(Winograd):
         """See `Winograd`."""
         return s.planes * s.width * (block + _chunk(s.triples) * s.triples)
 
-    def tasks(self, s: Shape, tiles: int, block: int) -> tuple[int, int]:
+    def tasks(self, s: Shape, tiles: int, block: int, share: int) -> tuple[int, int]:
         """See `Winograd`."""
         return -(-tiles // INPUTS), s.blocks * -(-tiles // block)
 
-    def memory(self, s: Shape, tiles: int, row: int, block: int) -> tuple[dict[str, int], dict[str, int]]:
+    def memory(self, s: Shape, tiles: int, row: int, block: int, share: int) -> tuple[dict[str, int], dict[str, int]]:
         """See `Winograd`."""
         inputs, _ = s.row(row, INPUTS)
         _, outputs = s.row(row, block)
@@ -395,6 +419,18 @@ def _chunk(triples: int) -> int:
 def _summed(spec: Spec) -> int:
     """Channels that are summed over."""
     return spec.out_channels if spec.pass_ == "grad_input" else spec.in_channels
+
+
+def _moved(problem: ConvProblem) -> int:
+    """Values of inputs and outputs."""
+    spec = problem.spec
+    read = math.prod(problem.input_size) * spec.in_channels
+    return problem.batch * (read + math.prod(problem.output_size) * spec.out_channels)
+
+
+def _room(s: Shape, problem: ConvProblem, cache: int) -> int:
+    """Values that the layer holds in any case: inputs and outputs, or weights; or those that a cache does."""
+    return max(_moved(problem), s.ics * s.ocs * s.taps, cache)
 
 
 def _own(k: Kernel) -> Pointer:
