@@ -75,7 +75,7 @@ def test_errors_stay_within_the_bound(algorithm, text, kind, jit):
 
 
 @pytest.mark.parametrize("algorithm", EVERY, ids=name)
-@settings(max_examples=16, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_layer_of_stride_1(algorithm, data, jit):
     pass_ = data.draw(st.sampled_from(algorithm.passes))

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import weakref
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,22 @@ def known(*given, **options):
     for _ in range(2):
         result = ops.conv2d(*given, **options)
     return result
+
+
+def test_a_known_call_keeps_its_kernel_when_the_plan_is_forgotten():
+    x, w, b = example()
+    passes.FORWARD._values.clear()
+    repeated._CALLS._values.clear()
+    known(x, w, b)
+    (choice,) = passes.FORWARD._values.values()
+    table = weakref.ref(choice.plan.launch.table)
+    del choice
+    passes.FORWARD._values.clear()  # as when others have taken the place, or another thread put its own there
+    gc.collect()
+    assert table() is not None
+    repeated._CALLS._values.clear()
+    gc.collect()
+    assert table() is None
 
 
 def test_the_second_call_is_neither_checked_nor_normalised(monkeypatch):

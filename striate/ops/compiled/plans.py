@@ -114,6 +114,8 @@ class Compiled:
             call(a, b, c, output.data_ptr(), workspace, table, threads)
             return output
 
+        # Code and table are the plan's, and some keep `run` alone.
+        run.plan = plan  # type: ignore[attr-defined]
         self.run = run
         """Compute the call. Only for tensors that are exactly what the plan was made for."""
 
