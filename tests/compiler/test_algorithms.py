@@ -67,7 +67,7 @@ def some(problems, layout, target):
     """A part of the problems that has every rank they have.
 
     Targets share all code but the width, and layouts all but how rows are brought: the host's own width gets every
-    third one in the native layout, the rest every sixth to eighteenth. `test_every_layer_everywhere` leaves nothing out.
+    third one in the native layout, the rest every sixth to 18th. `test_every_layer_everywhere` leaves nothing out.
     """
     own = target.vector_bytes == host().vector_bytes
     step = {(True, "channels_last"): 3, (True, "contiguous"): 6, (False, "channels_last"): 12}.get((own, layout), 18)
