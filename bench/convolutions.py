@@ -9,8 +9,8 @@ training step needs them), through `striate.ops` in both layouts and through PyT
 channels-last. The sides take turns; figures are medians and quartiles. Ratios are times of PyTorch's better layout over
 ours, so that 2 means twice as fast.
 
-Peak memory is that of forward and backward in a fresh process per side, less what the process had before. ``--only``
-and ``--quick`` (a batch of 1, few rounds) write no results.
+Peak memory is that of forward and backward in a fresh process per side, less what the process had before. With
+``--only`` the results of other layers stay as they are; ``--quick`` (a batch of 1, few rounds) writes none.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from machine import result_file, write_results
+from machine import renewed, result_file, write_results
 from torch import Tensor
 
 from striate import ops
@@ -47,7 +47,7 @@ from striate.ops import native
 from striate.ops.compiled import route
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
     from striate.compiler.algorithm import Algorithm
     from striate.compiler.problem import ConvProblem
@@ -170,10 +170,10 @@ def algorithms(problem: LayerProblem, x: Tensor, w: Tensor) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def measure(layer: Layer, rounds: int, least_seconds: float) -> tuple[list[tuple[object, ...]], dict[str, float]]:
-    """Rows of the table for a layer, and per mode the ratio of ours, channels-last, to PyTorch's better layout."""
+def measure(layer: Layer, rounds: int, least_seconds: float) -> list[tuple[object, ...]]:
+    """Rows of the table for a layer; their ratios are to PyTorch's better layout."""
     rows: list[tuple[object, ...]] = []
-    ratios, told = {}, []
+    told = []
     operands = sides(layer.problem)
     routes = {
         name: " ".join(found.algorithm or "PyTorch" for found in algorithms(layer.problem, x, w).values())
@@ -195,11 +195,10 @@ def measure(layer: Layer, rounds: int, least_seconds: float) -> tuple[list[tuple
                 (layer.name, layer.problem, mode, name, *milliseconds(found), f"{speed:.1f}", f"{ratio:.3f}",
                  f"{errors[name]:.1e}", routes.get(name, "")),
             )  # fmt: skip
-        ratios[mode] = best / times["striate channels-last"].median
-        ratios[f"{mode}, contiguous"] = best / times["striate contiguous"].median
-        told.append(f"{mode} {best * 1e3:.3g} -> {times['striate channels-last'].median_ms:.3g} ms {ratios[mode]:.2f}x")
+        ours = times["striate channels-last"]
+        told.append(f"{mode} {best * 1e3:.3g} -> {ours.median_ms:.3g} ms {best / ours.median:.2f}x")
     print(f"{layer.name:22} {'  '.join(told)}  {routes['striate channels-last']}", flush=True)
-    return rows, ratios
+    return rows
 
 
 def milliseconds(times: Times) -> tuple[str, str, str]:
@@ -212,18 +211,31 @@ def mean(values: list[float]) -> float:
     return statistics.geometric_mean(values) if values else math.nan
 
 
-def summary(found: list[tuple[Layer, dict[str, float]]]) -> list[str]:
+def ratios_of(rows: Iterable[Sequence[object]]) -> dict[str, dict[str, float]]:
+    """Of each layer, by its name, the ratios of our layouts in each mode."""
+    found: dict[str, dict[str, float]] = {}
+    for name, _, mode, side, *_, ratio, _, _ in rows:
+        words = {"striate channels-last": mode, "striate contiguous": f"{mode}, contiguous"}
+        if side in words:
+            found.setdefault(str(name), {})[str(words[str(side)])] = float(str(ratio))
+    return found
+
+
+def summary(rows: Iterable[Sequence[object]]) -> list[str]:
     """Geometric means and lowest ratios, with the targets of PERFORMANCE.md beside them."""
     lines = []
+    ratios = ratios_of(rows)
+    every = layers([], quick=False)
+    found = [layer for layer in every if layer.name in ratios]
 
-    def tell(what: str, members: list[tuple[Layer, dict[str, float]]], mode: str, target: str) -> None:
+    def tell(what: str, members: list[Layer], mode: str, target: str) -> None:
         if members:
-            least, ratios = min(members, key=lambda each: each[1][mode]), [each[mode] for _, each in members]
-            worst = f"least {least[1][mode]:.2f}x ({least[0].name})"
-            lines.append(f"{what}, {mode}: mean {mean(ratios):.2f}x of {len(ratios)}, {worst}; target {target}")
+            of = {layer.name: ratios[layer.name][mode] for layer in members}
+            least = min(of, key=lambda name: of[name])
+            worst = f"least {of[least]:.2f}x ({least})"
+            lines.append(f"{what}, {mode}: mean {mean(list(of.values())):.2f}x of {len(of)}, {worst}; target {target}")
 
-    listed = {layer.name for layer in layers([], quick=False)[:LISTED]}
-    known = [each for each in found if each[0].name in listed]
+    known = [layer for layer in every[:LISTED] if layer in found]
     for what, members in ((f"the first {LISTED}", known), ("all layers", found)):
         tell(what, members, "forward", "mean 2x")
         tell(what, members, "forward+backward", "mean 3x, each 1x")
@@ -234,7 +246,7 @@ def summary(found: list[tuple[Layer, dict[str, float]]]) -> list[str]:
         "dense 3x3": "mean 1.5x", "1x1": "mean 1x", "transposed": "each 1x", "3-D": "each 1x",
     }  # fmt: skip
     for family, target in targets.items():
-        tell(family, [each for each in found if family in each[0].families], "forward+backward", target)
+        tell(family, [layer for layer in found if family in layer.families], "forward+backward", target)
     return lines
 
 
@@ -251,7 +263,7 @@ def overhead(rounds: int) -> list[str]:
     return lines
 
 
-def start_up(found: list[Layer]) -> tuple[list[tuple[object, ...]], list[str]]:
+def start_up(found: list[Layer]) -> list[tuple[object, ...]]:
     """How long every kernel takes to be compiled, to be loaded from disk, and to be told of a new batch size."""
     kernels = {}
     for layer in found:
@@ -271,6 +283,11 @@ def start_up(found: list[Layer]) -> tuple[list[tuple[object, ...]], list[str]]:
                 seconds.append((time.perf_counter() - began) * 1e3)
             seconds.append(new_size(by_name[each.algorithm], each.problem))
             rows.append((name, text, *(f"{value:.3f}" for value in seconds)))
+    return rows
+
+
+def start_up_summary(rows: Sequence[Sequence[object]]) -> list[str]:
+    """The median and the most of what starting costs."""
     lines = []
     targets = (
         ("compile", "; target below 200"),
@@ -282,7 +299,7 @@ def start_up(found: list[Layer]) -> tuple[list[tuple[object, ...]], list[str]]:
         if values:
             told = f"median {statistics.median(values):.2f}, most {max(values):.2f} of {len(values)}{target}"
             lines.append(f"ms to {what} a kernel: {told}")
-    return rows, lines
+    return lines
 
 
 def new_size(algorithm: Algorithm, problem: ConvProblem, sizes: int = 9) -> float:
@@ -352,30 +369,38 @@ def main() -> None:
     if not arguments.no_times:
         time_all(found, arguments)
     if not arguments.no_memory:
-        rows = [memory(layer, arguments.threads, arguments.quick) for layer in found]
+        memory_all(found, arguments)
+
+
+def memory_all(found: list[Layer], arguments: argparse.Namespace) -> None:
+    """Measure how much memory layers take."""
+    rows = [memory(layer, arguments.threads, arguments.quick) for layer in found]
+    if not arguments.quick:
+        path = result_file("convolution-memory", arguments.threads)
         about = ["MiB that forward and backward add to a process; ratio: ours, channels-last, to PyTorch's lower one"]
         names = [name.replace(" ", "_").replace("-", "_") for name in _SIDES]
-        if not (arguments.quick or arguments.only):
-            path = result_file("convolution-memory", arguments.threads)
-            write_results(path, about, ("layer", *names, "ratio"), rows)
+        write_results(path, about, ("layer", *names, "ratio"), renewed(path, rows, names_of_layers()))
 
 
 def time_all(found: list[Layer], arguments: argparse.Namespace) -> None:
     """Measure how long layers take and how long it takes to make their kernels."""
     rounds, least = (2, 0.001) if arguments.quick else (arguments.rounds, 0.02)
-    rows: list[tuple[object, ...]] = []
-    ratios = []
-    for layer in found:
-        own, ratio = measure(layer, rounds, least)
-        rows += own
-        ratios.append((layer, ratio))
-    kernel_rows, kernel_lines = start_up(found)
-    notes = [*summary(ratios), *overhead(rounds), *kernel_lines]
+    rows: list[Sequence[object]] = [row for layer in found for row in measure(layer, rounds, least)]
+    kernels: list[Sequence[object]] = [*start_up(found)]
+    times, starts = (result_file(what, arguments.threads) for what in ("convolutions", "convolution-start-up"))
+    if not arguments.quick:
+        rows, kernels = (renewed(*each, names_of_layers()) for each in ((times, rows), (starts, kernels)))
+    started = start_up_summary(kernels)
+    notes = [*summary(rows), *overhead(rounds), *started]
     print("\n".join(["", *notes]))
-    if not (arguments.quick or arguments.only):
-        write_results(result_file("convolutions", arguments.threads), notes, HEADINGS, rows)
-        headings = ("layer", "kernel", "compile_ms", "load_ms", "new_size_ms")
-        write_results(result_file("convolution-start-up", arguments.threads), kernel_lines, headings, kernel_rows)
+    if not arguments.quick:
+        write_results(times, notes, HEADINGS, rows)
+        write_results(starts, started, ("layer", "kernel", "compile_ms", "load_ms", "new_size_ms"), kernels)
+
+
+def names_of_layers() -> list[str]:
+    """All layers by name, as they are listed."""
+    return [layer.name for layer in layers([], quick=False)]
 
 
 if __name__ == "__main__":

@@ -59,3 +59,15 @@ def read_results(path: Path) -> list[list[str]]:
     if lines[0] != f"# {about()}":
         return []
     return list(csv.reader(line for line in lines if not line.startswith("#")))[1:]
+
+
+def renewed(path: Path, rows: Iterable[Sequence[object]], names: Iterable[str]) -> list[Sequence[object]]:
+    """Rows that were measured now, and of what was not those that `read_results` gives, in the order of ``names``.
+
+    The first column has the names.
+    """
+    order = list(names)
+    fresh = list(rows)
+    measured = {str(row[0]) for row in fresh}
+    earlier = [row for row in read_results(path) if row[0] in order and row[0] not in measured]
+    return sorted([*fresh, *earlier], key=lambda row: order.index(str(row[0])))

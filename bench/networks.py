@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from machine import read_results, result_file, write_results
+from machine import renewed, result_file, write_results
 from reference_networks import NETWORKS
 
 from striate.memory import peak_bytes
@@ -187,8 +187,7 @@ def main() -> None:
     path = result_file("networks", arguments.threads)
     if not arguments.quick and arguments.only:
         # Every network is measured by itself, so those that were measured on this machine before stay.
-        rows += [row for row in read_results(path) if row[0] not in arguments.only]
-        rows.sort(key=lambda row: list(NETWORKS).index(str(row[0])))
+        rows = renewed(path, rows, NETWORKS)
     notes = summary(rows)
     print("\n".join(["", *notes]))
     if not arguments.quick:

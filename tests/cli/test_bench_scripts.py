@@ -49,6 +49,25 @@ def test_both_sides_of_every_layer_have_the_same_shape(script):
             assert convolutions.operator(layer.problem, ours)(x, w).shape == layer.problem.output_shape, layer.name
 
 
+def test_layers_measured_again_take_the_place_of_the_earlier(script, tmp_path, monkeypatch):
+    machine, convolutions = script("machine"), script("convolutions")
+    first, second, third = convolutions.names_of_layers()[:3]
+    earlier = [(name, "p", mode, side, 1, 1, 1, 9, ratio, 0, "")
+               for name, ratio in ((first, 2), (third, 8))
+               for mode in convolutions.MODES
+               for side in ("torch contiguous", "striate channels-last", "striate contiguous")]  # fmt: skip
+    path = tmp_path / "convolutions.csv"
+    machine.write_results(path, [], convolutions.HEADINGS, earlier)
+    anew = [(*row[:8], 4, *row[9:]) for row in earlier if row[0] == third]
+    anew += [(second, *row[1:]) for row in anew]
+    rows = machine.renewed(path, anew, convolutions.names_of_layers())
+    assert [name for name, *_ in rows[::6]] == [first, second, third]
+    assert convolutions.ratios_of(rows)[third]["forward"] == 4
+    assert "forward: mean 3.17x of 3, least 2.00x" in convolutions.summary(rows)[0]
+    monkeypatch.setattr(machine, "about", lambda: "another machine")
+    assert len(machine.renewed(path, anew, convolutions.names_of_layers())) == 12
+
+
 def test_convolutions(program, capsys):
     program("convolutions", "--only", "lenet-c2", "--no-memory")
     told = capsys.readouterr().out
