@@ -17,6 +17,7 @@ from striate.units import readable_count
 PAGE = Path(__file__).parents[1] / "docs" / "accuracy.md"
 HEADS = ("| recipe | network |", "| year | network |")
 """How the first lines of both tables begin, by which they are found."""
+
 Row = dict[str, str]
 
 

@@ -47,8 +47,8 @@ Why. The product is the direct kernel's with other names and runs at its speed. 
 each plane and vector, so it pays with some twenty channels on either side. In the first order ``V`` and ``M`` of a
 task stay in the second-level cache, and transformed weights, four times the size of the weights, are shared by all.
 Where they would take more memory than inputs and outputs do, there are several rounds of some output channels each, and
-inputs are transformed anew in each, for a few per cent of the time. With 512 channels they would be 38 MB, written and
-read again; in the second order they exist for CHUNK input channels at a time, and it is the small images that are held
+inputs are transformed anew in each: three rounds take a tenth longer. With 512 channels they would be 38 MB, written
+and read again; in the second order they exist for CHUNK input channels at a time, and it is small images that are held
 transformed. PIXELS and BLOCK are chosen at run time, so that the tiles there are, however few, divide evenly. Rows of
 ``V``, and planes, are padded by a cache line where they would fall into the same sets of the first-level cache.
 
