@@ -145,7 +145,10 @@ _FLAGS = {
     "l1": _flag("optimizer.l1", float, "Penalty on the sum of absolute weights.", panel=_LEARNING),
     "l2": _flag("optimizer.l2", float, "Penalty on half the sum of squared weights.", panel=_LEARNING),
     "schedule": _flag(
-        "schedule.name", str, "constant, step, cosine, warm_restarts, one_cycle or plateau.", panel=_LEARNING
+        "schedule.name",
+        str,
+        "constant, step, cosine, polynomial, warm_restarts, one_cycle or plateau.",
+        panel=_LEARNING,
     ),
     "warmup": _flag("schedule.warmup_epochs", float, "Epochs of linear warm-up.", panel=_LEARNING),
     "clip": _flag("gradient_clip", float, "Largest norm of all gradients together.", panel=_LEARNING),

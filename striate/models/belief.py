@@ -228,6 +228,7 @@ def smallest_input(kernel_sizes: Sequence[int], pool: int) -> int:
     min_input_size=25,
     parameters=89_491,
     macs=2_209_040,
+    accuracy="Paper: MNIST test error 0.82 %, by an SVM on the features of two layers.",
     learns_by="contrastive divergence, layer by layer, without labels: ConvDBN.learn(images)",
 )
 def cdbn(

@@ -141,6 +141,7 @@ def char_cnn(
 
 
 _SIZES = {"small": (256, 1024, 0.05, 11_339_780, 370_372_608), "large": (1024, 2048, 0.02, 95_940_612, 4_324_696_064)}
+_PUBLISHED = {"large": "Paper, with capitals and synonyms: test errors AG's news 9.51 %, DBpedia 1.55 %."}
 
 for _size, (_features, _hidden, _deviation, _parameters, _macs) in _SIZES.items():
     register(
@@ -156,4 +157,5 @@ for _size, (_features, _hidden, _deviation, _parameters, _macs) in _SIZES.items(
         num_classes=4,
         parameters=_parameters,
         macs=_macs,
+        accuracy=_PUBLISHED.get(_size, ""),
     )(functools.partial(char_cnn, features=_features, hidden=_hidden, deviation=_deviation))

@@ -117,6 +117,7 @@ class InceptionTime(nn.Module):
     num_classes=2,
     parameters=420_450,
     macs=214_089_984,
+    accuracy="Paper, five networks together: better than HIVE-COTE on 40 of the UCR archive's 85 sets, worse on 39.",
 )
 def inception_time(
     spatial_dims: int,

@@ -156,6 +156,7 @@ class WaveNet(nn.Module):
     num_classes=256,
     parameters=1_072_704,
     macs=1_078_984_704,
+    accuracy="Paper: TIMIT phoneme error rate 18.8 %.",
 )
 def wavenet(
     spatial_dims: int,

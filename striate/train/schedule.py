@@ -69,6 +69,24 @@ class Cosine(_Schedule):
         return self.final_factor + (1 - self.final_factor) * (1 + math.cos(math.pi * t / total)) / 2
 
 
+class Polynomial(_Schedule):
+    """Down to nothing by a power of what is left: a straight line for power 1.
+
+    Sources: power 1 is SqueezeNet's (Iandola and others, 2016), 0.9 DeepLab's (Chen and others, 2017).
+    """
+
+    name: Literal["polynomial"] = "polynomial"
+    power: float = Field(default=1.0, gt=0)
+
+    def factor(self, t: int, total: int, steps_per_epoch: int) -> float:
+        """Return ``(1 - t / T) ** power``.
+
+        >>> [Polynomial().factor(t, 4, 2) for t in range(4)]
+        [1.0, 0.75, 0.5, 0.25]
+        """
+        return float((1 - t / total) ** self.power)
+
+
 class WarmRestarts(_Schedule):
     """Half a cosine from 1 down to ``final_factor``, again and again.
 
@@ -136,7 +154,7 @@ class Plateau(_Schedule):
         return 1.0
 
 
-Schedule: TypeAlias = Constant | Step | Cosine | WarmRestarts | OneCycle | Plateau
+Schedule: TypeAlias = Constant | Step | Cosine | Polynomial | WarmRestarts | OneCycle | Plateau
 ScheduleSettings: TypeAlias = Annotated[Schedule, Field(discriminator="name")]
 
 

@@ -10,9 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
-from striate.train.schedule import Constant, Cosine, LearningRate, OneCycle, Patience, Plateau, Step, WarmRestarts
+from striate.train.schedule import (
+    Constant,
+    Cosine,
+    LearningRate,
+    OneCycle,
+    Patience,
+    Plateau,
+    Polynomial,
+    Step,
+    WarmRestarts,
+)
 
 PEAK = 0.25
+SCHEDULES = [Constant, Step, Cosine, Polynomial, WarmRestarts, OneCycle, Plateau]
 
 
 def rates(schedule: Any, epochs: int, steps_per_epoch: int) -> list[float]:
@@ -50,6 +61,15 @@ def test_cosine_is_pytorchs(epochs: int, steps: int, final: float) -> None:
     total = epochs * steps
     mine = rates(Cosine(final_factor=final), epochs, steps)
     theirs = torchs(lambda optimizer: lr_scheduler.CosineAnnealingLR(optimizer, total, PEAK * final), total)
+    assert mine == pytest.approx(theirs, abs=1e-12)
+
+
+@settings(max_examples=50, deadline=None)
+@given(epochs=st.integers(1, 6), steps=st.integers(1, 5), power=st.floats(0.1, 3))
+def test_polynomial_is_pytorchs(epochs: int, steps: int, power: float) -> None:
+    total = epochs * steps
+    mine = rates(Polynomial(power=power), epochs, steps)
+    theirs = torchs(lambda optimizer: lr_scheduler.PolynomialLR(optimizer, total, power), total)
     assert mine == pytest.approx(theirs, abs=1e-12)
 
 
@@ -92,7 +112,7 @@ def test_one_cycle_in_numbers() -> None:
 
 @settings(max_examples=50)
 @given(
-    schedule=st.sampled_from([Constant, Step, Cosine, WarmRestarts, OneCycle, Plateau]),
+    schedule=st.sampled_from(SCHEDULES),
     epochs=st.integers(1, 4),
     steps=st.integers(1, 4),
 )
@@ -101,7 +121,7 @@ def test_every_schedule_stays_between_zero_and_its_peak(schedule: Any, epochs: i
         assert all(0 < rate <= PEAK * (1 + 1e-12) for rate in rates(schedule(warmup_epochs=warmup), epochs, steps))
 
 
-@pytest.mark.parametrize("schedule", [Constant, Step, Cosine, WarmRestarts, OneCycle, Plateau])
+@pytest.mark.parametrize("schedule", SCHEDULES)
 def test_warm_up_leads_to_the_schedule_of_the_remaining_steps(schedule: Any) -> None:
     warmed = rates(schedule(warmup_epochs=1.5), 4, 4)
     bare = LearningRate(schedule(), PEAK, steps_per_epoch=4, epochs=4)

@@ -94,28 +94,24 @@ def check_same(known: dict[str, Any], config: RunConfig, asked: dict[str, Any], 
 
 
 @contextmanager
-def begun(folder: Path, config: RunConfig, asked: dict[str, Any]) -> Iterator[None]:
-    """Hold a campaign's folder, made if need be; what was asked for is written down first.
+def begun(folder: Path, config: RunConfig, asked: dict[str, Any], *, seconds: float = 0) -> Iterator[None]:
+    """Hold a campaign's folder, made if need be; what was asked for is written down, if this is the first time.
 
-    Where that is refused before a run has begun, nothing stays. Raises as `check_campaign` does, and `CheckpointError`
-    for a folder in use.
+    Where the first time is refused before a run has begun, nothing stays. Raises as `check_campaign` does, and
+    `CheckpointError` for a folder that is in use for more than so many seconds.
     """
-    with only_here(folder, seconds=0):
-        begin(folder, config, asked)
+    with only_here(folder, seconds=seconds):
+        check_campaign(folder, config, asked)
+        first = not (folder / CAMPAIGN).exists()
+        if first:
+            plain = with_absolute_paths(config).model_dump(exclude_none=True)
+            write_json({**asked, "config": plain}, folder / CAMPAIGN)
         try:
             yield
         except StriateError:
-            if {entry.name for entry in folder.iterdir()} <= {CAMPAIGN, LOCK}:
+            if first and {entry.name for entry in folder.iterdir()} <= {CAMPAIGN, LOCK}:
                 (folder / CAMPAIGN).unlink(missing_ok=True)
             raise
-
-
-def begin(folder: Path, config: RunConfig, asked: dict[str, Any]) -> None:
-    """Write down what was asked for, if this is the first time; the folder is held."""
-    check_campaign(folder, config, asked)
-    if not (folder / CAMPAIGN).exists():
-        plain = with_absolute_paths(config).model_dump(exclude_none=True)
-        write_json({**asked, "config": plain}, folder / CAMPAIGN)
 
 
 @contextmanager

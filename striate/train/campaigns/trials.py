@@ -60,7 +60,8 @@ class Trials:
     """The trials in a database: SQLite in the campaign's folder, or that of a server, by its URL.
 
     Each trial's values follow from the seed, its number and the trials before it: a search by one process gives the
-    same trials, however often it is stopped. Raises `ConfigError` for a database that cannot be used.
+    same trials, however often it is stopped. To open them the campaign's folder must be held, as two processes cannot
+    make the tables at once. Raises `ConfigError` for a database that cannot be used.
     """
 
     def __init__(
@@ -79,15 +80,14 @@ class Trials:
         import optuna
 
         self._folder, self._space, self._is_local = folder, space, url is None
-        with only_here(folder, seconds=_WAIT_SECONDS):
-            self.study: optuna.study.Study = optuna.create_study(
-                storage=_storage(url if url is not None else f"sqlite:///{(folder / DATABASE).resolve()}"),
-                study_name=name,
-                direction="maximize" if maximise else "minimize",
-                sampler=_sampler(seed),
-                pruner=_pruner(pruner, epochs),
-                load_if_exists=True,
-            )
+        self.study: optuna.study.Study = optuna.create_study(
+            storage=_storage(url if url is not None else f"sqlite:///{(folder / DATABASE).resolve()}"),
+            study_name=name,
+            direction="maximize" if maximise else "minimize",
+            sampler=_sampler(seed),
+            pruner=_pruner(pruner, epochs),
+            load_if_exists=True,
+        )
 
     @contextmanager
     def claim(self, most: int) -> Iterator[Claimed | None]:

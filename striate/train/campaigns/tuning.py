@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from striate.errors import ConfigError, DivergedError, ModelError, StoppedError
 from striate.files import replacing
 from striate.train.best import rises
-from striate.train.campaigns.folder import SUMMARY, begin, check_campaign, check_same, only_here
+from striate.train.campaigns.folder import SUMMARY, begun, check_campaign, check_same, only_here
 from striate.train.campaigns.results import evaluated
 from striate.train.campaigns.space import Space, default_space
 from striate.train.campaigns.trials import Pruner, Trial, Trials, import_optuna, quiet, without_password
@@ -117,20 +117,19 @@ def search(
     metric = _decisive(config, metric, dataset)
     config = with_settings(config, {"best.metric": metric})
     space = (space if space is not None else default_space(config, dataset)).fitted(config)
-    with only_here(folder, seconds=_WAIT_SECONDS):
-        begin(folder, config, asked)
     with quiet():
-        pool = Trials(
-            folder,
-            space,
-            url=storage,
-            name=study if study is not None else folder.resolve().name,
-            maximise=rises(metric),
-            seed=config.seed,
-            pruner=pruner,
-            epochs=config.epochs,
-        )
-        _check_study(pool, config, asked | {"space": space.to_dict()})
+        with begun(folder, config, asked, seconds=_WAIT_SECONDS):
+            pool = Trials(
+                folder,
+                space,
+                url=storage,
+                name=study if study is not None else folder.resolve().name,
+                maximise=rises(metric),
+                seed=config.seed,
+                pruner=pruner,
+                epochs=config.epochs,
+            )
+            _check_study(pool, config, asked | {"space": space.to_dict()})
         searcher = _Searcher(config, dataset, space, metric, pool, default_reporter() if reporter is None else reporter)
         while searcher.try_one(trials):
             with only_here(folder, seconds=_WAIT_SECONDS):

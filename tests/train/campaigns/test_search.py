@@ -233,6 +233,7 @@ def test_a_database_by_its_url_keeps_the_trials(config_of, tmp_path):
     # The name is taken: another search does not mix its trials in.
     with pytest.raises(ConfigError, match="the study mine was begun with; received other values of epochs"):
         search(config_of(), tmp_path / "t", space=SPACE, trials=2, storage=url, study="mine", reporter=Quiet())
+    assert not (tmp_path / "t").exists()
 
 
 def test_passwords_are_not_written_down(config_of, tmp_path):
@@ -241,6 +242,7 @@ def test_passwords_are_not_written_down(config_of, tmp_path):
         search(config_of(), tmp_path / "s", storage="nonsense")
     with pytest.raises(ConfigError, match=r"a database that can be used; received .*\*\*\*@host"):
         search(config_of(), tmp_path / "s", storage="postgresql+nothing://me:secret@host/studies", reporter=Quiet())
+    assert not (tmp_path / "s").exists()
 
 
 def test_the_metric_is_one_of_the_validation_part(config_of, tmp_path, rows):
