@@ -125,3 +125,44 @@ def test_networks(program, script, capsys, monkeypatch):
     assert "lenet inference: pytorch" in told
     assert "lenet training: pytorch" in told
     assert "geometric mean" in told
+
+
+def test_the_page_of_accuracies_tells_what_was_measured(script, tmp_path, monkeypatch):
+    page = script("accuracy_page")
+    before = page.PAGE.read_text(encoding="utf-8")
+    copy = tmp_path / "accuracy.md"
+    copy.write_text("\n".join(line for line in before.splitlines() if "| `digits` |" not in line), encoding="utf-8")
+    monkeypatch.setattr(page, "PAGE", copy)
+    monkeypatch.setattr("sys.argv", ["accuracy_page"])
+    # Results of this processor may not be there; those in the repository are.
+    (results,) = (BENCH / "results").glob("accuracy-amd-epyc-2-float32.csv")
+    monkeypatch.setattr(page, "result_file", lambda *_: results)
+    page.main()
+    assert copy.read_text(encoding="utf-8") == before
+
+
+def test_a_recipe_with_several_runs_has_one_row(script):
+    page = script("accuracy_page")
+    row = {"recipe": "polarity", "network": "text_cnn_rand", "parameters": "6080000", "epochs": "6"}
+    row |= {"seconds_per_epoch": "19.24", "metric": "mean_dice", "value": "0.8", "more": "AUROC 0.9"}
+    row |= {"reference": "0.759", "source": "others", "within_1.5_points": "yes", "about": "5 folds"}
+    runs = [
+        row | {"run": "fold 0 of 10", "low": "", "high": ""},
+        row | {"run": "median of 5", "low": "0.7", "high": "0.9"},
+    ]
+    (last,) = page.told_last(runs)
+    assert page.of_task(last) == (
+        "`polarity`",
+        "`text_cnn_rand`",
+        "6.08 M",
+        "19.2, 6",
+        "mean dice, median of 5",
+        "80.0 (70.0 to 90.0); AUROC 0.9",
+        "75.9: others",
+        "yes; 5 folds",
+    )
+    text = "before\n\n| recipe | network |\n|---|---|\n| old | old |\n\nafter\n"
+    new = page.replaced(text, page.HEADS[0], [("a", "b")])
+    assert new == "before\n\n| recipe | network |\n|---|---|\n| a | b |\n\nafter\n"
+    with pytest.raises(SystemExit, match=r"has no table that begins with \| year"):
+        page.replaced(text, page.HEADS[1], [])
