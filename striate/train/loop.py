@@ -143,10 +143,11 @@ def _fit(
         # Fused steps are PyTorch's fastest, but they hide the scaling of half-precision gradients from clipping, and in
         # PyTorch 2.13 that of SGD fails where some weights have a momentum and others, just thawed, have none yet.
         fused = config.precision != "16-mixed" and not freezing.thaws and not processes.sharded
+        model = fabric.setup_module(module)
         plain_optimizer = build_optimizer(config.optimizer, module, fused=fused)
+        optimizer: Any = fabric.setup_optimizers(plain_optimizer)
         penalty = Penalty(module, l1=config.optimizer.l1, l2=config.optimizer.l2)
-        model, optimizer = fabric.setup(module, plain_optimizer)
-        kept_model, kept_optimizer = processes.whole(model, module, plain_optimizer)
+        kept_model, kept_optimizer = processes.whole(module, plain_optimizer)
         average = Average(kept_model, config.averaging, epochs=config.epochs)
         trained = model if processes.alone or processes.sharded else processes.here.setup(module)
         averaged = trained if average.copy is None else processes.here.setup(average.copy)
@@ -295,7 +296,7 @@ def _fit(
                     if config.gradient_clip or penalty:
                         precision.unscale_gradients(plain_optimizer)
                     if config.gradient_clip:
-                        processes.clip(model, module, config.gradient_clip)
+                        torch.nn.utils.clip_grad_norm_(module.parameters(), config.gradient_clip)
                     penalty.add()
                     optimizer.step()
                     optimizer.zero_grad()

@@ -86,7 +86,7 @@ def launch(config: RunConfig) -> Processes:
         return Processes(fabric, fabric)
     _check_devices(config, devices)
     _check_script(devices * nodes)
-    strategy = _strategy(config)
+    strategy = _strategy(config, devices * nodes)
     # Its notes on how processes find each other are for those who develop it.
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     fabric = Fabric(
@@ -264,21 +264,13 @@ class Processes:
         """No gradients are computed, in the cheapest way there is."""
         return torch.no_grad() if self.sharded else torch.inference_mode()
 
-    def whole(self, model: Any, module: nn.Module, optimizer: Optimizer) -> tuple[Any, Any]:
+    def whole(self, module: nn.Module, optimizer: Optimizer) -> tuple[Any, Any]:
         """A network and its optimiser, whose states are whole, also where they are spread over the processes."""
         if not self.sharded:
             return module, optimizer
         from striate.train.sharding import WholeModel, WholeOptimizer
 
-        wrapped = model._forward_module  # noqa: SLF001 - Fabric has no public way to it
-        return WholeModel(wrapped), WholeOptimizer(wrapped, optimizer)
-
-    def clip(self, model: Any, module: nn.Module, most: float) -> None:
-        """Scale the gradients down to a norm of at most ``most``."""
-        if self.sharded:
-            model._forward_module.clip_grad_norm_(most)  # noqa: SLF001 - as above
-        else:
-            torch.nn.utils.clip_grad_norm_(module.parameters(), most)
+        return WholeModel(module), WholeOptimizer(module, optimizer)
 
     def weight(self, turn: Turn) -> float:
         """What the loss of a piece is multiplied by, so that the mean gradient is that of all samples of the step."""
@@ -414,12 +406,12 @@ def _check_script(count: int) -> None:
         )
 
 
-def _strategy(config: RunConfig) -> ParallelStrategy:
+def _strategy(config: RunConfig, count: int) -> ParallelStrategy:
     if config.strategy == "fsdp":
         from striate.train.sharding import Sharding, check_sharding
 
         check_sharding(config)
-        return Sharding()
+        return Sharding(count)
     # Looking for unused parameters serves networks that freeze or skip layers, and keeps PyTorch from arranging its
     # buckets of gradients anew after the first step, which would change the last bits of a run that is resumed.
     return DDPStrategy(find_unused_parameters=True, forward_sync_buffers=False)

@@ -3,54 +3,84 @@
 Each process keeps a part of every weight and of what the optimiser remembers of it, and gets the rest of a layer when
 it is computed. Checkpoints and files of weights hold them whole, as those of other runs do, so that a run may go on
 with one strategy or the other. Source: Zhao and others, PyTorch FSDP: experiences on scaling fully sharded data
-parallel, 2023.
+parallel, 2023; this is its second form, `torch.distributed.fsdp.fully_shard`.
 """
 
 from __future__ import annotations
 
-import functools
-import warnings
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import torch
-from lightning_fabric.strategies.fsdp import FSDPStrategy
+from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
+from torch import nn
+from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from striate.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from torch import nn
+    import torch
+    from torch.distributed.device_mesh import DeviceMesh
 
     from striate.train.config import RunConfig
 
 _LEAST = 2**20  # parameters of a unit that is fetched at once
 
 
-class Sharding(FSDPStrategy):
-    """Fabric's FSDP strategy, with units of a million parameters or more."""
+class Sharding(ModelParallelStrategy):
+    """Fabric's strategy for FSDP over so many ``processes``.
 
-    def __init__(self) -> None:
-        from torch.distributed.fsdp.wrap import size_based_auto_wrap_policy
+    An optimiser has to be made after the network was set up, whose parameters are others then.
+    """
 
-        policy = functools.partial(size_based_auto_wrap_policy, min_num_params=_LEAST)
-        super().__init__(auto_wrap_policy=policy, state_dict_type="full")
+    def __init__(self, processes: int) -> None:
+        super().__init__(_spread, data_parallel_size=processes, tensor_parallel_size=1)
+
+
+def _spread(module: nn.Module, mesh: DeviceMesh) -> nn.Module:
+    over = mesh["data_parallel"]
+    for unit in units(module, _LEAST):
+        fully_shard(unit, mesh=over)
+    return module
+
+
+def units(module: nn.Module, least: int) -> list[nn.Module]:
+    """The modules whose weights are fetched together, inner ones first; the last is ``module`` itself.
+
+    They have ``least`` parameters or more beside those of units within them. Lists of modules are none, because they
+    are not called.
+
+    >>> layers = nn.Sequential(nn.Linear(9, 9), nn.Linear(99, 99), nn.ReLU())
+    >>> units(layers, 5000) == [layers[1], layers]
+    True
+    """
+    found: dict[nn.Module, None] = {}
+
+    def parameters_left(part: nn.Module) -> int:
+        if part in found:
+            return 0
+        left = sum(parameter.numel() for parameter in part.parameters(recurse=False))
+        left += sum(map(parameters_left, part.children()))
+        if left < least or isinstance(part, nn.ModuleList | nn.ModuleDict):
+            return left
+        found[part] = None
+        return 0
+
+    parameters_left(module)
+    return list(found | {module: None})
 
 
 def check_sharding(config: RunConfig) -> None:
     """Check that what a run asks for can be had with weights in parts. Raises `ConfigError`."""
-    if config.device not in ("auto", "cuda") or not torch.cuda.is_available():
-        raise ConfigError(
-            "GPUs for strategy='fsdp'",
-            f"strategy='fsdp' with device={config.device!r}",
-            "Use strategy='ddp': PyTorch spreads weights over GPUs only.",
-        )
     if config.averaging.name != "none":
         raise ConfigError(
             "averaging='none' with strategy='fsdp'",
             f"averaging={config.averaging.name!r}",
             "A copy of the weights is what does not fit; train with 'ddp' if it does.",
+        )
+    if config.fine_tuning.unfreeze_after is not None:
+        raise ConfigError(
+            "no fine_tuning.unfreeze_after with strategy='fsdp'",
+            f"fine_tuning.unfreeze_after={config.fine_tuning.unfreeze_after}",
+            "What is frozen stays so; go on with another run from these weights, or train with 'ddp'.",
         )
     if config.precision in ("16-mixed", "64-true"):
         raise ConfigError(
@@ -73,17 +103,17 @@ class WholeModel:
         """The weights under the names that they have in one process."""
         from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
-        with _quietly():
-            options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-            weights: Any = get_model_state_dict(self._model, options=options)
-            return dict(weights)
+        _let_go(self._model)
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        weights: Any = get_model_state_dict(self._model, options=options)
+        return dict(weights)
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
         """Take weights, which every process has to have whole."""
         from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 
-        with _quietly():
-            set_model_state_dict(self._model, dict(state), options=StateDictOptions(full_state_dict=True))
+        _let_go(self._model)
+        set_model_state_dict(self._model, dict(state), options=StateDictOptions(full_state_dict=True))
 
 
 class WholeOptimizer:
@@ -91,7 +121,7 @@ class WholeOptimizer:
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         self._model, self._optimizer = model, optimizer
-        named = {parameter: _plain(name) for name, parameter in model.named_parameters()}
+        named = {parameter: name for name, parameter in model.named_parameters()}
         groups = optimizer.param_groups
         self._names = [named[parameter] for group in groups for parameter in group["params"]]
 
@@ -99,9 +129,9 @@ class WholeOptimizer:
         """The state in the form of `torch.optim.Optimizer.state_dict`."""
         from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
 
-        with _quietly():
-            options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-            whole: dict[str, Any] = get_optimizer_state_dict(self._model, self._optimizer, options=options)
+        _let_go(self._model)
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        whole: dict[str, Any] = get_optimizer_state_dict(self._model, self._optimizer, options=options)
         if not whole:
             return whole
         numbers = {name: number for number, name in enumerate(self._names)}
@@ -116,21 +146,16 @@ class WholeOptimizer:
             group | {"params": [self._names[number] for number in group["params"]]} for group in state["param_groups"]
         ]
         named = {self._names[number]: kept for number, kept in state["state"].items()}
-        with _quietly():
-            whole: Any = {"state": named, "param_groups": groups}
-            set_optimizer_state_dict(
-                self._model, self._optimizer, whole, options=StateDictOptions(full_state_dict=True)
-            )
+        _let_go(self._model)
+        whole: Any = {"state": named, "param_groups": groups}
+        set_optimizer_state_dict(self._model, self._optimizer, whole, options=StateDictOptions(full_state_dict=True))
 
 
-def _plain(name: str) -> str:
-    return name.replace("_fsdp_wrapped_module.", "").removeprefix("module.")
+def _let_go(model: nn.Module) -> None:
+    """Let go of the weights that the outermost unit still has whole after a pass without gradients.
 
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Do without PyTorch's notes on how it does this inside."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        warnings.simplefilter("ignore", UserWarning)
-        yield
+    PyTorch takes them for those of a network that is not spread.
+    """
+    for unit in model.modules():
+        if isinstance(unit, FSDPModule):
+            unit.reshard()

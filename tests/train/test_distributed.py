@@ -121,10 +121,7 @@ def test_two_processes_do_what_one_does(together: ModuleType, tmp_path: Path, pa
     for name, changes in together.SAME.items():
         config = together.config(**changes | {"devices": 1})
         alone = fit(config, tmp_path / "one" / name, dataset=together.data_of(name), reporter=Quiet())
-        for file in ("last", "best"):
-            mine, theirs = (load_file(tmp_path / count / name / f"{file}.safetensors") for count in ("one", "two"))
-            for key in mine:
-                torch.testing.assert_close(theirs[key], mine[key], rtol=2e-4, atol=2e-6, msg=f"{name}: {key}")
+        check_weights(tmp_path / "two" / name, tmp_path / "one" / name)
         table = (tmp_path / "two" / name / "metrics.csv").read_text().splitlines()
         assert len(table) == 3
         for row, line in zip(alone.metrics, table[1:], strict=True):
@@ -134,6 +131,30 @@ def test_two_processes_do_what_one_does(together: ModuleType, tmp_path: Path, pa
                 if not (name.startswith("masks") and column == "val_loss"):
                     assert float(told[column]) == pytest.approx(row[column], rel=2e-4), (name, column)
     assert tomllib.loads((tmp_path / "two" / "plain" / "config.toml").read_text())["devices"] == 2
+
+
+def check_weights(theirs: Path, mine: Path) -> None:
+    for file in ("last.safetensors", "best.safetensors"):
+        found, truth = load_file(theirs / file), load_file(mine / file)
+        assert found.keys() == truth.keys()
+        for key in truth:
+            torch.testing.assert_close(found[key], truth[key], rtol=2e-4, atol=2e-6, msg=f"{theirs.name}: {key}")
+
+
+def test_weights_spread_over_two_processes(together: ModuleType, tmp_path: Path, pairs: Pairs) -> None:
+    two = tmp_path / "two"
+    two.mkdir()
+    pairs.run("sharded_interrupted", two, 3, 1)
+    shutil.copytree(two / "cut", two / "copy")
+    pairs.run("sharded", two)
+    for name, changes in together.SHARDED.items():
+        config = together.config(**changes | {"devices": 1})
+        fit(config, tmp_path / "one" / name, dataset=together.data_of(name), reporter=Quiet())
+        check_weights(two / name, tmp_path / "one" / name)
+    for file in RESULTS:
+        assert (two / "whole" / file).read_bytes() == (two / "cut" / file).read_bytes(), file
+    alone = together.config(**together.HARD | {"averaging": "none", "devices": 1})
+    assert fit(alone, two / "copy", dataset=together.dataset(), resume=True, reporter=Quiet()).finished
 
 
 def test_batch_norm_over_two_processes(tmp_path: Path, pairs: Pairs) -> None:
@@ -410,20 +431,10 @@ def test_runs_of_one_script_have_the_same_number_of_processes(monkeypatch: Any, 
     )
 
 
-def test_fsdp_needs_gpus(monkeypatch: Any) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    config = RunConfig(model="lenet", data="digits28", devices=2, device="cpu", strategy="fsdp")
-    with pytest.raises(ConfigError) as error:
-        check_sharding(config)
-    assert str(error.value) == (
-        "Expected GPUs for strategy='fsdp'; received strategy='fsdp' with device='cpu'. Use strategy='ddp': PyTorch "
-        "spreads weights over GPUs only."
-    )
-
-
-@pytest.mark.parametrize("changes", [{"averaging": "ema"}, {"precision": "64-true"}])
-def test_what_fsdp_cannot_do(monkeypatch: Any, changes: dict[str, str]) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+@pytest.mark.parametrize(
+    "changes", [{"averaging": "ema"}, {"precision": "64-true"}, {"fine_tuning": {"unfreeze_after": 1}}]
+)
+def test_what_fsdp_cannot_do(changes: dict[str, Any]) -> None:
     config = RunConfig(model="lenet", data="digits28", devices=2, strategy="fsdp", **changes)
     with pytest.raises(ConfigError, match="with strategy='fsdp'"):
         check_sharding(config)

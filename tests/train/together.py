@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 
 from striate.data import Dataset, TensorSamples
 from striate.errors import DataError, StriateError
 from striate.models.registry import register
-from striate.train import Quiet, RunConfig, fit
-from striate.train.processes import follows
+from striate.train import Quiet, RunConfig, fit, sharding
+from striate.train.processes import follows, launch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,6 +115,13 @@ SAME: dict[str, dict[str, Any]] = {
 """Runs that are the same with one process and with two. The last step of each is of five samples, or fewer."""
 
 
+SHARDED = {name: SAME[name] for name in ("plain", "norm", "uneven", "weights", "mixed", "masks")} | {
+    "frozen": {"fine_tuning": {"freeze": ["0"]}},
+    "adam": {"optimizer": {"name": "adamw", "l1": 0.01, "learning_rate": 0.01}},
+}
+"""Runs that are the same with one process and with weights spread over two."""
+
+
 def data_of(name: str) -> Dataset:
     return dataset("segmentation" if name.startswith("masks") else "classification", count=49 if name == "norm" else 53)
 
@@ -125,10 +133,41 @@ def same(folder: Path) -> None:
         assert run.finished, "every process gets the run"
 
 
+def sharded(folder: Path) -> None:
+    """Weights that are spread over both processes: in halves, trained like whole ones, and exactly resumed."""
+    sharding._LEAST = 50  # so that these small networks have several units
+    with launch(config(strategy="fsdp")) as processes:
+        module = net(2, 1, 3, norm=True)
+        before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+        processes.fabric.setup_module(module)
+        kept = [parameter.to_local().numel() for parameter in module.parameters()]
+        counts = [parameter.numel() for parameter in module.parameters()]
+        assert [sum(parts) for parts in zip(*processes.gathered(kept), strict=True)] == counts
+        assert sum(kept) < 0.7 * sum(counts)
+        assert [type(layer).__name__ for layer in module.modules() if isinstance(layer, FSDPModule)] == [
+            "FSDPSequential",
+            "FSDPLinear",
+        ]
+        whole, _ = processes.whole(module, torch.optim.SGD(module.parameters()))
+        again = whole.state_dict()
+        assert again.keys() == (before.keys() if processes.first else set())
+        assert all(torch.equal(tensor, before[name]) for name, tensor in again.items())
+    for name, changes in SHARDED.items():
+        fit(config(strategy="fsdp", **changes), folder / name, dataset=data_of(name), reporter=Quiet())
+
+    fit(config(**HARD_SHARDED), folder / "whole", dataset=dataset(), reporter=Quiet())
+    fit(config(**HARD_SHARDED), folder / "cut", dataset=dataset(), reporter=Quiet(), resume=True)
+
+
+def sharded_interrupted(folder: Path) -> None:
+    """The same with `interrupted`, for `sharded` to resume."""
+    sharding._LEAST = 50
+    interrupted(folder, HARD_SHARDED)
+
+
 def normalised(folder: Path) -> None:
     """Batch norm over uneven pieces, one of which does not count, and its gradients, in float64."""
     from striate.nn.synchronised import synchronise, uncounted
-    from striate.train.processes import launch
 
     with launch(config()) as processes:
         whole = torch.randn(7, 3, 5, generator=torch.Generator().manual_seed(3), dtype=torch.float64) * 3 + 10
@@ -188,6 +227,9 @@ HARD: dict[str, Any] = {
 }
 
 
+HARD_SHARDED = HARD | {"strategy": "fsdp", "averaging": "none"}
+
+
 def on_second(action: Any) -> Any:
     def act() -> None:
         if follows():
@@ -218,11 +260,11 @@ def told(folder: Path, code: int) -> Iterator[None]:
         raise SystemExit(code) from None
 
 
-def interrupted(folder: Path) -> None:
+def interrupted(folder: Path, changes: dict[str, Any] | None = None) -> None:
     """The second process alone is asked to stop, in the middle of an epoch."""
     data = dataset(train=ActAtFetch(samples(53, 1, ""), 9, on_second(terminate)))
     with told(folder, 3):
-        fit(config(**HARD | {"data": {"source": "rows"}}), folder / "cut", dataset=data, reporter=Quiet())
+        fit(config(**(changes or HARD) | {"data": {"source": "rows"}}), folder / "cut", dataset=data, reporter=Quiet())
 
 
 def broken(folder: Path) -> None:
@@ -253,7 +295,10 @@ def killed(folder: Path) -> None:
         fit(config(**changes), folder / "killed", dataset=data, reporter=Quiet())
 
 
-TASKS = {task.__name__: task for task in (same, normalised, interrupted, broken, other_data, whole, killed)}
+TASKS = {
+    task.__name__: task
+    for task in (same, sharded, sharded_interrupted, normalised, interrupted, broken, other_data, whole, killed)
+}
 
 
 def serve() -> None:
