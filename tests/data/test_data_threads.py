@@ -48,7 +48,7 @@ def test_large_things_are_never_far_ahead():
     found.close()
 
 
-@pytest.mark.parametrize(("alone", "beside", "expected"), [(1.0, 2.2, False), (1.0, 1.2, True)])
+@pytest.mark.parametrize(("alone", "beside", "expected"), [(1.0, 2.2, False), (1.0, 1.8, False), (1.0, 1.2, True)])
 def test_threads_are_used_where_they_were_faster(alone, beside, expected):
     pace = threads.Pace()
     chosen = []
