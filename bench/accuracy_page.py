@@ -58,19 +58,22 @@ def compared(row: Row) -> str:
     return "; ".join(filter(None, (row["within_1.5_points"] or "-", row["about"])))
 
 
+def epochs(row: Row) -> str:
+    """Seconds an epoch, and how many there were."""
+    return f"{float(row['seconds_per_epoch']):.1f}, {row['epochs']}"
+
+
 def of_task(row: Row) -> tuple[str, ...]:
     """The cells of the first table."""
     network = (f"`{row['recipe']}`", f"`{row['network']}`", readable_count(int(row["parameters"])))
-    epochs = f"{float(row['seconds_per_epoch']):.1f}, {row['epochs']}"
-    return (*network, epochs, measured(row), reached(row), others(row), compared(row))
+    return (*network, epochs(row), measured(row), reached(row), others(row), compared(row))
 
 
 def of_history(row: Row) -> tuple[str, ...]:
     """The cells of the second table."""
     settings = row["recipe"].rpartition("-")[2]
     cost = (readable_count(int(row["parameters"])), readable_count(int(row["macs"])))
-    seconds = f"{float(row['seconds_per_epoch']):.1f}"
-    return (row["year"], f"`{row['network']}`", settings, *cost, seconds, percent(row["value"]))
+    return (row["year"], f"`{row['network']}`", settings, *cost, epochs(row), percent(row["value"]))
 
 
 def replaced(text: str, head: str, rows: list[tuple[str, ...]]) -> str:
