@@ -165,6 +165,7 @@ class ResNetTimeSeries(nn.Module):
     num_classes=2,
     parameters=264_962,
     macs=134_742_272,
+    accuracy="Paper: UCR archive test errors, of Computers 15.2 %, Haptics 44.9 %, Mallat 2.0 %.",
 )
 def fcn_ts(
     spatial_dims: int, in_channels: int, num_classes: int, *, channels: tuple[int, int, int] = (128, 256, 128)
@@ -194,6 +195,7 @@ def fcn_ts(
     num_classes=2,
     parameters=504_258,
     macs=256_147_712,
+    accuracy="Paper: UCR archive test errors, of Computers 17.6 %, Haptics 49.4 %, Mallat 2.1 %.",
 )
 def resnet_ts(spatial_dims: int, in_channels: int, num_classes: int, *, width: int = 64) -> ResNetTimeSeries:
     """The residual network for time series: three blocks, each of three convolutions of 8, 5 and 3, beside a shortcut.
