@@ -14,13 +14,16 @@ in the folder ``--data``, and read in shuffled batches, decoded and scaled to wh
 Striate's part of it. "later" is every epoch after that. Sets are read as they come, "memory" where they fit, and again
 as "files", with a limit on memory that they do not fit into, in one process and with two workers on both sides. The
 sides take turns; figures are medians and quartiles. Ratios are the plain way's time over ours: 1 is as fast. Before any
-timing both must give the same numbers. ``--only`` and ``--quick`` (few samples and rounds) write no results.
+timing both must give the same numbers. Threads that spin take the processors from workers, and more from ours, whose
+batches are scaled by the process that waits for them: the results name OMP_WAIT_POLICY, which "passive" mends.
+``--only`` and ``--quick`` (few samples and rounds) write no results.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import os
 import statistics
 import tempfile
 import time
@@ -288,7 +291,10 @@ def timed(sides: dict[str, Callable[[], Any]], rounds: int, epochs: int) -> dict
 
 def summary(rows: list[tuple[object, ...]]) -> list[str]:
     """The mean and the least ratio of each way of reading."""
-    lines = [f"batches of {BATCH}; ratio: the plain way's time over ours, so that 1 is as fast and more is faster"]
+    lines = [
+        f"batches of {BATCH}; ratio: the plain way's time over ours, so that 1 is as fast and more is faster",
+        f"OMP_WAIT_POLICY={os.environ.get('OMP_WAIT_POLICY', 'active, as it is by default')}",
+    ]
     for way in WAYS:
         found = [dict(zip(HEADINGS, row, strict=True)) for row in rows]
         ratios = {
